@@ -1,0 +1,289 @@
+//! The parts put together.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use relief_api::catalog::v1::catalog_service_server::CatalogServiceServer;
+use relief_api::surface::v1::surface_service_server::SurfaceServiceServer;
+use relief_api::{ApiError, ErrorReason};
+use relief_core::{JobState, SurfaceId, SurfaceSpec, SurfaceValues};
+use relief_rpc::{Endpoint, EndpointError, MAX_MESSAGE_BYTES, ServiceHost};
+use relief_store::{Page, Store, SurfaceRecord};
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Dispatcher;
+use crate::fleet::Fleet;
+use crate::grpc::{CatalogHandler, SurfaceHandler};
+use crate::identity::new_surface_id;
+use crate::job::{Job, Status};
+use crate::ledger::{Ledger, Tally};
+use crate::planning::{open_ledger, plan_surface};
+use crate::registry::Registry;
+
+/// What a coordinator is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the evaluators are.
+    pub evaluators: Vec<Endpoint>,
+    /// The most points of one surface.
+    pub max_points: u64,
+    /// The most bytes of one imported file.
+    pub max_import_bytes: usize,
+    /// An evaluator that is silent for so long is given up.
+    pub stall_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            evaluators: Vec::new(),
+            max_points: 1_000_000,
+            max_import_bytes: 2 << 30,
+            stall_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a coordinator cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// An evaluator's endpoint is unusable.
+    #[error("cannot use an evaluator's endpoint")]
+    Endpoint(#[source] EndpointError),
+}
+
+/// A coordinator. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct App {
+    surfaces: Arc<Surfaces>,
+    max_import_bytes: usize,
+    stall_timeout: Duration,
+}
+
+/// What can be done with surfaces.
+#[derive(Debug)]
+pub(crate) struct Surfaces {
+    store: Store,
+    registry: Arc<Registry>,
+    fleet: Arc<Fleet>,
+    max_points: u64,
+    n_created: AtomicU64,
+    shutdown: CancellationToken,
+}
+
+impl App {
+    /// Returns a coordinator on `store`. Nothing is connected before [`App::run`].
+    ///
+    /// # Errors
+    /// When an endpoint is unusable.
+    pub fn new(options: Options, store: Store, shutdown: CancellationToken) -> Result<Self, AppError> {
+        let surfaces = Surfaces {
+            registry: Arc::new(Registry::new(store.clone())),
+            fleet: Arc::new(Fleet::new(&options.evaluators).map_err(AppError::Endpoint)?),
+            store,
+            max_points: options.max_points,
+            n_created: AtomicU64::new(0),
+            shutdown,
+        };
+        Ok(Self {
+            surfaces: Arc::new(surfaces),
+            max_import_bytes: options.max_import_bytes,
+            stall_timeout: options.stall_timeout,
+        })
+    }
+
+    /// Adds the surface and catalog services.
+    pub fn add_to(&self, host: &mut ServiceHost) {
+        let shutdown = self.surfaces.shutdown.clone();
+        let surfaces = SurfaceHandler { surfaces: Arc::clone(&self.surfaces), shutdown };
+        let catalog = CatalogHandler { store: self.surfaces.store.clone(), max_import_bytes: self.max_import_bytes };
+        host.add(SurfaceServiceServer::new(surfaces).max_encoding_message_size(MAX_MESSAGE_BYTES));
+        host.add(CatalogServiceServer::new(catalog).max_decoding_message_size(MAX_MESSAGE_BYTES));
+    }
+
+    /// Completes at once: what the coordinator answers, it reads from the store.
+    pub async fn ready(&self) {}
+
+    /// Takes up the surfaces that were unfinished, and keeps the evaluators at work until the shutdown.
+    pub async fn run(&self) {
+        let surfaces = &self.surfaces;
+        let supervisors = surfaces.fleet.links().iter().map(|link| {
+            let dispatcher = Dispatcher {
+                store: surfaces.store.clone(),
+                registry: Arc::clone(&surfaces.registry),
+                fleet: Arc::clone(&surfaces.fleet),
+                stall_timeout: self.stall_timeout,
+                shutdown: surfaces.shutdown.clone(),
+            };
+            tokio::spawn(dispatcher.supervise(link.idx))
+        });
+        let supervisors = futures::future::join_all(supervisors.collect::<Vec<_>>());
+        let ((), outcomes) = tokio::join!(surfaces.resume(), supervisors);
+        for error in outcomes.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "an evaluator's supervisor ended early");
+        }
+        surfaces.shutdown.cancelled().await;
+    }
+}
+
+impl Surfaces {
+    /// Accepts a surface: checks it, stores it, and puts it to work.
+    pub(crate) async fn create(&self, id: Option<SurfaceId>, spec: SurfaceSpec) -> Result<Arc<Job>, ApiError> {
+        let planned = plan_surface(&self.store, spec, self.max_points, self.fleet.majority_class()).await?;
+        let id = match id {
+            Some(id) => id,
+            None => new_surface_id(SystemTime::now(), self.n_created.fetch_add(1, Ordering::Relaxed))
+                .map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string()))?,
+        };
+        self.store.create_surface(&id, &planned.spec, &planned.provenance).await?;
+        let record = SurfaceRecord { id, spec: planned.spec, provenance: planned.provenance, outcome: None };
+        tracing::info!(surface = %record.id, points = record.spec.grid.n_points(), "surface accepted");
+        let ledger = Ledger::new(record.plan(), &BTreeSet::new(), 0);
+        let job = Arc::new(Job::new(record, ledger));
+        self.registry.add(Arc::clone(&job));
+        self.registry.explain_waiting(&self.fleet);
+        Ok(job)
+    }
+
+    /// The surface, if it is at work.
+    pub(crate) fn job(&self, id: &SurfaceId) -> Option<Arc<Job>> {
+        self.registry.get(id)
+    }
+
+    /// The surface with its numeric class and how far it is.
+    pub(crate) async fn get(&self, id: &SurfaceId) -> Result<(SurfaceRecord, Option<String>, Status), ApiError> {
+        match self.registry.get(id) {
+            Some(job) => Ok(self.describe(&job)),
+            None => Ok(describe_stored(self.store.get_surface(id).await?)),
+        }
+    }
+
+    fn describe(&self, job: &Job) -> (SurfaceRecord, Option<String>, Status) {
+        (job.record.clone(), job.numeric_class().map(ToOwned::to_owned), job.status())
+    }
+
+    /// A page of surfaces, newest first, and the token of the next.
+    pub(crate) async fn list(
+        &self,
+        page_size: u32,
+        page_token: &str,
+    ) -> Result<(Vec<(SurfaceRecord, Option<String>, Status)>, String), ApiError> {
+        let mut records = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.store.list_surfaces(&Page::new(1000, after)).await?;
+            records.extend(page.items);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        let key = |record: &SurfaceRecord| format!("{} {}", record.provenance.created, record.id.as_str());
+        records.sort_by_key(|record| std::cmp::Reverse(key(record)));
+        let page_size = if page_size == 0 { 100 } else { page_size.min(1000) as usize };
+        let start = records.partition_point(|record| !page_token.is_empty() && key(record).as_str() >= page_token);
+        let page: Vec<SurfaceRecord> = records[start..].iter().take(page_size).cloned().collect();
+        let is_last = start + page.len() == records.len();
+        let next = page.last().filter(|_| !is_last).map(key).unwrap_or_default();
+        let describe = |record: SurfaceRecord| match self.registry.get(&record.id) {
+            Some(job) => self.describe(&job),
+            None => describe_stored(record),
+        };
+        Ok((page.into_iter().map(describe).collect(), next))
+    }
+
+    /// The values computed so far.
+    pub(crate) async fn read(&self, id: &SurfaceId) -> Result<SurfaceValues, ApiError> {
+        Ok(self.store.read_surface(id).await?)
+    }
+
+    /// Stops a surface.
+    pub(crate) async fn cancel(&self, id: &SurfaceId) -> Result<Arc<Job>, ApiError> {
+        let Some(job) = self.registry.get(id) else {
+            let (_, _, status) = describe_stored(self.store.get_surface(id).await?);
+            let message = format!("{id} has already ended: it is {}", status.state);
+            return Err(ApiError::new(ErrorReason::WrongState, message));
+        };
+        self.registry.finish(&job, JobState::Cancelled, None, &self.shutdown).await?;
+        Ok(job)
+    }
+
+    /// Deletes a surface, stopping it first.
+    pub(crate) async fn delete(&self, id: &SurfaceId) -> Result<(), ApiError> {
+        let job = self.registry.get(id);
+        if let Some(job) = &job {
+            job.stop.cancel();
+            self.registry.remove(id);
+        }
+        self.store.delete_surface(id).await?;
+        if let Some(job) = job {
+            job.end(JobState::Cancelled, None);
+        }
+        Ok(())
+    }
+
+    /// Puts every stored surface that has not ended back to work.
+    async fn resume(&self) {
+        let mut pause = Duration::from_millis(200);
+        while let Err(error) = self.try_resume().await {
+            tracing::warn!(%error, "cannot look for unfinished surfaces yet");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(10)),
+                () = self.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    async fn try_resume(&self) -> Result<(), ApiError> {
+        let mut after = None;
+        loop {
+            let page = self.store.list_surfaces(&Page::new(1000, after)).await?;
+            for record in page.items {
+                if record.outcome.is_some() || self.registry.get(&record.id).is_some() {
+                    continue;
+                }
+                let ledger = open_ledger(&self.store, &record).await?;
+                let tally = ledger.tally();
+                tracing::info!(surface = %record.id, tiles_done = tally.tiles_done, "surface taken up again");
+                let is_complete = ledger.is_complete();
+                let job = Arc::new(Job::new(record, ledger));
+                self.registry.add(Arc::clone(&job));
+                if is_complete {
+                    self.registry.finish(&job, JobState::Succeeded, None, &self.shutdown).await?;
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// A surface that no job is at work on: it has ended, or will be taken up when the start is over.
+fn describe_stored(record: SurfaceRecord) -> (SurfaceRecord, Option<String>, Status) {
+    let plan = record.plan();
+    let outcome = record.outcome.as_ref();
+    let tally = Tally {
+        points_total: record.spec.grid.n_points(),
+        tiles_total: plan.n_tiles(),
+        points_done: outcome.map_or(0, |outcome| outcome.points_done),
+        points_non_finite: outcome.map_or(0, |outcome| outcome.points_non_finite),
+        tiles_done: outcome.map_or(0, |outcome| outcome.tiles_done),
+        tiles_retried: outcome.map_or(0, |outcome| outcome.tiles_retried),
+        tiles_running: 0,
+    };
+    let error = outcome.and_then(|outcome| Some((outcome.reason.clone()?, outcome.message.clone()?)));
+    let status = Status {
+        state: outcome.map_or(JobState::Pending, |outcome| outcome.state),
+        tally,
+        points_per_second: 0.0,
+        // Above any revision that a watcher can have seen while it was at work.
+        revision: u64::MAX,
+        error,
+        waiting_reason: String::new(),
+    };
+    (record, None, status)
+}

@@ -1,0 +1,186 @@
+//! Imports: content is collected up to a bound, held against its digest, checked wholly, and only then stored.
+
+use bytes::{Bytes, BytesMut};
+use relief_api::{ApiError, ErrorReason};
+use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, Split};
+use relief_graph::Graph;
+use relief_store::{
+    BlobPath, CheckpointRecord, DatasetImport, DatasetRecord, NetworkImport, NetworkRecord, SplitFiles, Store,
+    decode_checkpoint,
+};
+
+/// Collects the chunks of one file, up to a bound.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    field: &'static str,
+    digest: Digest,
+    max_bytes: usize,
+    content: BytesMut,
+}
+
+impl Upload {
+    /// Returns an empty upload of the file that `field` describes.
+    pub(crate) fn new(field: &'static str, digest: Digest, max_bytes: usize) -> Self {
+        Self { field, digest, max_bytes, content: BytesMut::new() }
+    }
+
+    /// Adds the next bytes.
+    ///
+    /// # Errors
+    /// When the file is larger than the bound.
+    pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<(), ApiError> {
+        if self.content.len() + chunk.len() > self.max_bytes {
+            let message = format!("the file is larger than {} bytes, the most that is taken", self.max_bytes);
+            return Err(ApiError::field(self.field, message));
+        }
+        self.content.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// Returns the content.
+    ///
+    /// # Errors
+    /// When it does not have its digest.
+    pub(crate) fn finish(self) -> Result<Bytes, ApiError> {
+        let found = Digest::of(&self.content);
+        if found != self.digest {
+            let message = format!(
+                "the {} bytes received have the digest {found}, not {}; send the file again",
+                self.content.len(),
+                self.digest
+            );
+            return Err(ApiError::field(self.field, message));
+        }
+        Ok(self.content.freeze())
+    }
+}
+
+/// Stores a network, and its weights when the file carries them all.
+///
+/// # Errors
+/// `INVALID_CONTENT` when the file is no network that can be executed, `ALREADY_EXISTS` when the name is taken.
+pub(crate) async fn import_network(
+    store: &Store,
+    id: &NetworkId,
+    onnx: &Bytes,
+) -> Result<(NetworkRecord, Option<CheckpointRecord>), ApiError> {
+    let model =
+        Graph::from_onnx(onnx).map_err(|error| ApiError::new(ErrorReason::InvalidContent, error.to_string()))?;
+    let bare = model
+        .graph
+        .to_onnx(None)
+        .map_err(|error| ApiError::new(ErrorReason::Internal, format!("cannot write the network: {error}")))?;
+    let network = store.import_network(id, NetworkImport::of(&model.graph, bare.into())).await?;
+    if model.initializers.is_empty() || model.graph.check(&model.initializers).is_err() {
+        return Ok((network, None));
+    }
+    let checkpoint: CheckpointId =
+        id.as_str().parse().map_err(|error: relief_core::NameError| ApiError::field("name", error.to_string()))?;
+    match store.import_checkpoint(&checkpoint, id, model.initializers).await {
+        Ok(record) => Ok((network, Some(record))),
+        Err(error) => {
+            // A refused import leaves nothing behind; what cannot be deleted either is reported by the first error.
+            let _ = store.delete_network(id).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// Stores a checkpoint of `network`. Returns it with the names of the tensors that the network does not have.
+///
+/// # Errors
+/// `INVALID_CONTENT` when the file is malformed or a tensor is missing or misshapen, `NOT_FOUND` without that network,
+/// `ALREADY_EXISTS` when the name is taken.
+pub(crate) async fn import_checkpoint(
+    store: &Store,
+    id: &CheckpointId,
+    network: &NetworkId,
+    content: Bytes,
+) -> Result<(CheckpointRecord, Vec<String>), ApiError> {
+    let network = store.resolve_network(network, None).await?;
+    let onnx = store.load_network(&BlobPath::network(&network.id), network.digest).await?;
+    let checked = tokio::task::spawn_blocking(move || check_checkpoint(&onnx, &content)).await;
+    let (tensors, unused) =
+        checked.map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string())).flatten()?;
+    let record = store.import_checkpoint(id, &network.id, tensors).await?;
+    Ok((record, unused))
+}
+
+fn check_checkpoint(onnx: &[u8], content: &[u8]) -> Result<(relief_core::TensorMap, Vec<String>), ApiError> {
+    let invalid = |message: String| ApiError::new(ErrorReason::InvalidContent, message);
+    let model = Graph::from_onnx(onnx).map_err(|error| ApiError::new(ErrorReason::DataCorrupt, error.to_string()))?;
+    let decoded = decode_checkpoint(content).map_err(|error| invalid(format!("checkpoint: {error}")))?;
+    let mut tensors = decoded.tensors;
+    model.graph.check(&tensors).map_err(|mismatch| invalid(format!("checkpoint: {mismatch}")))?;
+    let mut unused: Vec<String> = model.graph.unused(&tensors).into_iter().map(ToOwned::to_owned).collect();
+    for name in &unused {
+        tensors.remove(name);
+    }
+    unused.extend(decoded.skipped);
+    Ok((tensors, unused))
+}
+
+/// One split of a dataset as uploaded.
+#[derive(Debug)]
+pub(crate) struct SplitUpload {
+    pub(crate) split: Split,
+    pub(crate) inputs: Bytes,
+    pub(crate) targets: Bytes,
+    pub(crate) mean: Option<Vec<f64>>,
+    pub(crate) std: Option<Vec<f64>>,
+    pub(crate) n_classes: Option<u32>,
+}
+
+/// Stores a split of a dataset.
+///
+/// # Errors
+/// `INVALID_CONTENT` when a file is malformed or contradicts the other, `ALREADY_EXISTS` when the split is there.
+pub(crate) async fn import_dataset(
+    store: &Store,
+    id: &DatasetId,
+    upload: SplitUpload,
+) -> Result<DatasetRecord, ApiError> {
+    let files = SplitFiles { split: upload.split, inputs: upload.inputs, targets: upload.targets };
+    let import = DatasetImport { splits: vec![files], mean: upload.mean, std: upload.std, n_classes: upload.n_classes };
+    Ok(store.import_dataset(id, import).await?)
+}
+
+/// Deletes a network that nothing belongs to.
+///
+/// # Errors
+/// `WRONG_STATE` while an imported checkpoint belongs to it, `NOT_FOUND` when there is none.
+pub(crate) async fn delete_network(store: &Store, id: &NetworkId) -> Result<(), ApiError> {
+    let mut after = None;
+    loop {
+        let page = store.list_checkpoints(&relief_store::Page::new(1000, after)).await?;
+        if let Some(checkpoint) = page.items.iter().find(|checkpoint| checkpoint.network == *id) {
+            let message =
+                format!("{} belongs to {id}; delete it first", CheckpointName::Imported(checkpoint.name.clone()));
+            return Err(ApiError::new(ErrorReason::WrongState, message));
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(store.delete_network(id).await?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_is_held_against_its_digest_and_its_bound() {
+        let upload = |digest, max_bytes| Upload::new("header.digest", digest, max_bytes);
+        let mut good = upload(Digest::of(b"abcd"), 4);
+        good.push(b"ab").and_then(|()| good.push(b"cd")).expect("within the bound");
+        assert_eq!(good.finish().expect("the right digest").as_ref(), b"abcd");
+
+        let mut long = upload(Digest::of(b"abcd"), 3);
+        assert_eq!(long.push(b"abcd").map_err(|e| e.reason), Err(ErrorReason::InvalidField));
+
+        let mut torn = upload(Digest::of(b"abcd"), 4);
+        torn.push(b"abc").expect("within the bound");
+        assert!(torn.finish().is_err());
+    }
+}

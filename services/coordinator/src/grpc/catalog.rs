@@ -1,0 +1,252 @@
+//! `relief.catalog.v1.CatalogService`.
+
+use relief_api::catalog::v1 as wire;
+use relief_api::catalog::v1::catalog_service_server::CatalogService;
+use relief_api::convert::surface::split_from_wire;
+use relief_api::convert::time::timestamp_from_text;
+use relief_api::{ApiError, Violations};
+use relief_core::{CheckpointId, DatasetId, NameError, NetworkId, Split};
+use relief_store::{CheckpointRecord, DatasetRecord, NetworkRecord, Page, Store};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::catalog::{self, SplitUpload, Upload};
+
+/// Serves the catalog.
+#[derive(Debug)]
+pub(crate) struct CatalogHandler {
+    pub(crate) store: Store,
+    pub(crate) max_import_bytes: usize,
+}
+
+fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|error: NameError| ApiError::field("name", error.to_string()))
+}
+
+fn page(size: u32, token: String) -> Page {
+    Page::new(size, (!token.is_empty()).then_some(token))
+}
+
+fn unexpected_part() -> ApiError {
+    ApiError::field("part", "a header is expected first and once, then chunks")
+}
+
+fn sample_shape([channels, height, width]: [u32; 3]) -> wire::SampleShape {
+    wire::SampleShape { channels, height, width }
+}
+
+fn network_to_wire(record: &NetworkRecord) -> wire::Network {
+    wire::Network {
+        name: record.id.to_string(),
+        digest: record.digest.to_string(),
+        input: Some(sample_shape(record.input_shape)),
+        n_classes: record.n_classes,
+        n_parameters: record.n_parameters,
+        create_time: timestamp_from_text(&record.created),
+    }
+}
+
+fn checkpoint_to_wire(record: &CheckpointRecord) -> wire::Checkpoint {
+    wire::Checkpoint {
+        name: record.name.to_string(),
+        network: record.network.to_string(),
+        digest: record.digest.to_string(),
+        n_bytes: record.n_bytes,
+        create_time: timestamp_from_text(&record.created),
+    }
+}
+
+fn dataset_to_wire(record: &DatasetRecord) -> wire::Dataset {
+    let n_samples = |split| record.splits.get(&split).map_or(0, |split| split.n_samples);
+    wire::Dataset {
+        name: record.id.to_string(),
+        digest: record.digest.to_string(),
+        shape: Some(sample_shape(record.shape)),
+        n_classes: record.n_classes,
+        mean: record.mean.clone(),
+        std: record.std.clone(),
+        n_train: n_samples(Split::Train),
+        n_test: n_samples(Split::Test),
+        create_time: timestamp_from_text(&record.created),
+    }
+}
+
+#[tonic::async_trait]
+impl CatalogService for CatalogHandler {
+    async fn get_network(
+        &self,
+        request: Request<wire::GetNetworkRequest>,
+    ) -> Result<Response<wire::GetNetworkResponse>, Status> {
+        let id: NetworkId = name(&request.get_ref().name)?;
+        let record = self.store.get_network(&id).await.map_err(ApiError::from)?;
+        Ok(Response::new(wire::GetNetworkResponse { network: Some(network_to_wire(&record)) }))
+    }
+
+    async fn list_networks(
+        &self,
+        request: Request<wire::ListNetworksRequest>,
+    ) -> Result<Response<wire::ListNetworksResponse>, Status> {
+        let request = request.into_inner();
+        let listing =
+            self.store.list_networks(&page(request.page_size, request.page_token)).await.map_err(ApiError::from)?;
+        Ok(Response::new(wire::ListNetworksResponse {
+            networks: listing.items.iter().map(network_to_wire).collect(),
+            next_page_token: listing.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn delete_network(
+        &self,
+        request: Request<wire::DeleteNetworkRequest>,
+    ) -> Result<Response<wire::DeleteNetworkResponse>, Status> {
+        catalog::delete_network(&self.store, &name(&request.get_ref().name)?).await?;
+        Ok(Response::new(wire::DeleteNetworkResponse {}))
+    }
+
+    async fn import_network(
+        &self,
+        request: Request<Streaming<wire::ImportNetworkRequest>>,
+    ) -> Result<Response<wire::ImportNetworkResponse>, Status> {
+        use wire::import_network_request::Part;
+        let mut parts = request.into_inner();
+        let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
+            return Err(unexpected_part().into());
+        };
+        let mut wrong = Violations::default();
+        let id: Option<NetworkId> = wrong.check("header.name", header.name.parse());
+        let digest = wrong.check("header.digest", header.digest.parse());
+        let (id, digest) = wrong.finish(id.zip(digest))?;
+        let mut upload = Upload::new("header.digest", digest, self.max_import_bytes);
+        while let Some(message) = parts.message().await? {
+            let Some(Part::Chunk(chunk)) = message.part else { return Err(unexpected_part().into()) };
+            upload.push(&chunk)?;
+        }
+        let (network, checkpoint) = catalog::import_network(&self.store, &id, &upload.finish()?).await?;
+        Ok(Response::new(wire::ImportNetworkResponse {
+            network: Some(network_to_wire(&network)),
+            checkpoint: checkpoint.as_ref().map(checkpoint_to_wire),
+        }))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<wire::GetCheckpointRequest>,
+    ) -> Result<Response<wire::GetCheckpointResponse>, Status> {
+        let id: CheckpointId = name(&request.get_ref().name)?;
+        let record = self.store.get_checkpoint(&id).await.map_err(ApiError::from)?;
+        Ok(Response::new(wire::GetCheckpointResponse { checkpoint: Some(checkpoint_to_wire(&record)) }))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        request: Request<wire::ListCheckpointsRequest>,
+    ) -> Result<Response<wire::ListCheckpointsResponse>, Status> {
+        let request = request.into_inner();
+        let listing =
+            self.store.list_checkpoints(&page(request.page_size, request.page_token)).await.map_err(ApiError::from)?;
+        Ok(Response::new(wire::ListCheckpointsResponse {
+            checkpoints: listing.items.iter().map(checkpoint_to_wire).collect(),
+            next_page_token: listing.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn delete_checkpoint(
+        &self,
+        request: Request<wire::DeleteCheckpointRequest>,
+    ) -> Result<Response<wire::DeleteCheckpointResponse>, Status> {
+        let id: CheckpointId = name(&request.get_ref().name)?;
+        self.store.delete_checkpoint(&id).await.map_err(ApiError::from)?;
+        Ok(Response::new(wire::DeleteCheckpointResponse {}))
+    }
+
+    async fn import_checkpoint(
+        &self,
+        request: Request<Streaming<wire::ImportCheckpointRequest>>,
+    ) -> Result<Response<wire::ImportCheckpointResponse>, Status> {
+        use wire::import_checkpoint_request::Part;
+        let mut parts = request.into_inner();
+        let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
+            return Err(unexpected_part().into());
+        };
+        let mut wrong = Violations::default();
+        let id: Option<CheckpointId> = wrong.check("header.name", header.name.parse());
+        let network: Option<NetworkId> = wrong.check("header.network", header.network.parse());
+        let digest = wrong.check("header.digest", header.digest.parse());
+        let ((id, network), digest) = wrong.finish(id.zip(network).zip(digest))?;
+        let mut upload = Upload::new("header.digest", digest, self.max_import_bytes);
+        while let Some(message) = parts.message().await? {
+            let Some(Part::Chunk(chunk)) = message.part else { return Err(unexpected_part().into()) };
+            upload.push(&chunk)?;
+        }
+        let (record, unused_tensors) = catalog::import_checkpoint(&self.store, &id, &network, upload.finish()?).await?;
+        let checkpoint = Some(checkpoint_to_wire(&record));
+        Ok(Response::new(wire::ImportCheckpointResponse { checkpoint, unused_tensors }))
+    }
+
+    async fn get_dataset(
+        &self,
+        request: Request<wire::GetDatasetRequest>,
+    ) -> Result<Response<wire::GetDatasetResponse>, Status> {
+        let id: DatasetId = name(&request.get_ref().name)?;
+        let record = self.store.get_dataset(&id).await.map_err(ApiError::from)?;
+        Ok(Response::new(wire::GetDatasetResponse { dataset: Some(dataset_to_wire(&record)) }))
+    }
+
+    async fn list_datasets(
+        &self,
+        request: Request<wire::ListDatasetsRequest>,
+    ) -> Result<Response<wire::ListDatasetsResponse>, Status> {
+        let request = request.into_inner();
+        let listing =
+            self.store.list_datasets(&page(request.page_size, request.page_token)).await.map_err(ApiError::from)?;
+        Ok(Response::new(wire::ListDatasetsResponse {
+            datasets: listing.items.iter().map(dataset_to_wire).collect(),
+            next_page_token: listing.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn delete_dataset(
+        &self,
+        request: Request<wire::DeleteDatasetRequest>,
+    ) -> Result<Response<wire::DeleteDatasetResponse>, Status> {
+        let id: DatasetId = name(&request.get_ref().name)?;
+        self.store.delete_dataset(&id).await.map_err(ApiError::from)?;
+        Ok(Response::new(wire::DeleteDatasetResponse {}))
+    }
+
+    async fn import_dataset(
+        &self,
+        request: Request<Streaming<wire::ImportDatasetRequest>>,
+    ) -> Result<Response<wire::ImportDatasetResponse>, Status> {
+        use wire::import_dataset_request::Part;
+        let mut parts = request.into_inner();
+        let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
+            return Err(unexpected_part().into());
+        };
+        let mut wrong = Violations::default();
+        let id: Option<DatasetId> = wrong.check("header.name", header.name.parse());
+        let split = wrong.check("header.split", split_from_wire(header.split));
+        let inputs_digest = wrong.check("header.inputs_digest", header.inputs_digest.parse());
+        let targets_digest = wrong.check("header.targets_digest", header.targets_digest.parse());
+        let checked = wrong.finish(id.zip(split).zip(inputs_digest.zip(targets_digest)))?;
+        let ((id, split), (inputs_digest, targets_digest)) = checked;
+        let mut inputs = Upload::new("header.inputs_digest", inputs_digest, self.max_import_bytes);
+        let mut targets = Upload::new("header.targets_digest", targets_digest, self.max_import_bytes);
+        while let Some(message) = parts.message().await? {
+            match message.part {
+                Some(Part::InputsChunk(chunk)) => inputs.push(&chunk)?,
+                Some(Part::TargetsChunk(chunk)) => targets.push(&chunk)?,
+                Some(Part::Header(_)) | None => return Err(unexpected_part().into()),
+            }
+        }
+        let upload = SplitUpload {
+            split,
+            inputs: inputs.finish()?,
+            targets: targets.finish()?,
+            mean: (!header.mean.is_empty()).then_some(header.mean),
+            std: (!header.std.is_empty()).then_some(header.std),
+            n_classes: (header.n_classes > 0).then_some(header.n_classes),
+        };
+        let record = catalog::import_dataset(&self.store, &id, upload).await?;
+        Ok(Response::new(wire::ImportDatasetResponse { dataset: Some(dataset_to_wire(&record)) }))
+    }
+}

@@ -1,0 +1,229 @@
+//! `relief.surface.v1.SurfaceService`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use relief_api::convert::job::state_to_wire;
+use relief_api::convert::surface::{spec_from_wire, spec_to_wire};
+use relief_api::convert::time::{duration, timestamp_from_text};
+use relief_api::surface::v1 as wire;
+use relief_api::surface::v1::surface_service_server::SurfaceService;
+use relief_api::{ApiError, ErrorReason};
+use relief_core::{NameError, SurfaceId, SurfaceValues};
+use relief_store::SurfaceRecord;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::app::Surfaces;
+use crate::job::{Job, Status as JobStatus};
+
+/// Between two messages of a watch.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Values per message of a read, so that no message comes near the limit.
+const VALUES_PER_MESSAGE: usize = 16_384;
+
+/// Serves surfaces.
+#[derive(Debug)]
+pub(crate) struct SurfaceHandler {
+    pub(crate) surfaces: Arc<Surfaces>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn name(text: &str) -> Result<SurfaceId, ApiError> {
+    text.parse().map_err(|error: NameError| ApiError::field("name", error.to_string()))
+}
+
+fn surface_to_wire(record: &SurfaceRecord, class: Option<&str>, status: &JobStatus) -> wire::Surface {
+    let provenance = &record.provenance;
+    wire::Surface {
+        name: record.id.to_string(),
+        spec: Some(spec_to_wire(&record.spec)),
+        status: Some(status_to_wire(status)),
+        provenance: Some(wire::Provenance {
+            network_digest: provenance.network_digest.to_string(),
+            checkpoint_digest: provenance.checkpoint_digest.to_string(),
+            dataset_digest: provenance.dataset_digest.to_string(),
+            numeric_class: class.unwrap_or(&provenance.numeric_class).to_owned(),
+            relief_version: provenance.relief_version.clone(),
+            create_time: timestamp_from_text(&provenance.created),
+        }),
+    }
+}
+
+fn status_to_wire(status: &JobStatus) -> wire::SurfaceStatus {
+    let tally = status.tally;
+    let remaining = tally.points_total.saturating_sub(tally.points_done) as f64;
+    let is_at_work = !status.state.is_final() && status.points_per_second > 0.0;
+    wire::SurfaceStatus {
+        state: state_to_wire(status.state).into(),
+        points_total: tally.points_total,
+        points_done: tally.points_done,
+        points_non_finite: tally.points_non_finite,
+        tiles_total: tally.tiles_total,
+        tiles_done: tally.tiles_done,
+        tiles_running: tally.tiles_running,
+        tiles_retried: tally.tiles_retried,
+        points_per_second: status.points_per_second,
+        eta: is_at_work.then(|| duration(remaining / status.points_per_second)).flatten(),
+        revision: status.revision,
+        error: status.error.as_ref().map(|(reason, message)| relief_api::job::v1::JobError {
+            reason: reason.clone(),
+            message: message.clone(),
+        }),
+        waiting_reason: status.waiting_reason.clone(),
+    }
+}
+
+fn job_to_wire(job: &Job, status: &JobStatus) -> wire::Surface {
+    surface_to_wire(&job.record, job.numeric_class(), status)
+}
+
+#[tonic::async_trait]
+impl SurfaceService for SurfaceHandler {
+    type WatchSurfaceStream = BoxStream<wire::WatchSurfaceResponse>;
+    type ReadSurfaceStream = BoxStream<wire::ReadSurfaceResponse>;
+
+    async fn create_surface(
+        &self,
+        request: Request<wire::CreateSurfaceRequest>,
+    ) -> Result<Response<wire::CreateSurfaceResponse>, Status> {
+        let request = request.into_inner();
+        let id = match request.surface_id.as_str() {
+            "" => None,
+            id => Some(id.parse().map_err(|error: NameError| ApiError::field("surface_id", error.to_string()))?),
+        };
+        let job = self.surfaces.create(id, spec_from_wire(request.spec)?).await?;
+        let surface = job_to_wire(&job, &job.status());
+        Ok(Response::new(wire::CreateSurfaceResponse { surface: Some(surface) }))
+    }
+
+    async fn get_surface(
+        &self,
+        request: Request<wire::GetSurfaceRequest>,
+    ) -> Result<Response<wire::GetSurfaceResponse>, Status> {
+        let (record, class, status) = self.surfaces.get(&name(&request.get_ref().name)?).await?;
+        let surface = surface_to_wire(&record, class.as_deref(), &status);
+        Ok(Response::new(wire::GetSurfaceResponse { surface: Some(surface) }))
+    }
+
+    async fn list_surfaces(
+        &self,
+        request: Request<wire::ListSurfacesRequest>,
+    ) -> Result<Response<wire::ListSurfacesResponse>, Status> {
+        let request = request.into_inner();
+        let (surfaces, next_page_token) = self.surfaces.list(request.page_size, &request.page_token).await?;
+        let to_wire = |(record, class, status): &(SurfaceRecord, Option<String>, JobStatus)| {
+            surface_to_wire(record, class.as_deref(), status)
+        };
+        let surfaces = surfaces.iter().map(to_wire).collect();
+        Ok(Response::new(wire::ListSurfacesResponse { surfaces, next_page_token }))
+    }
+
+    async fn watch_surface(
+        &self,
+        request: Request<wire::WatchSurfaceRequest>,
+    ) -> Result<Response<Self::WatchSurfaceStream>, Status> {
+        let request = request.into_inner();
+        let id = name(&request.name)?;
+        // One message of room: a slow watcher skips changes, it never holds up the work.
+        let (sender, receiver) = mpsc::channel(1);
+        match self.surfaces.job(&id) {
+            Some(job) => {
+                let shutdown = self.shutdown.clone();
+                tokio::spawn(send_changes(job, request.after_revision, sender, shutdown));
+            }
+            None => {
+                let (record, class, status) = self.surfaces.get(&id).await?;
+                let surface = Some(surface_to_wire(&record, class.as_deref(), &status));
+                // The receiver is below and the channel has room.
+                let _ = sender.try_send(Ok(wire::WatchSurfaceResponse { surface }));
+            }
+        }
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn read_surface(
+        &self,
+        request: Request<wire::ReadSurfaceRequest>,
+    ) -> Result<Response<Self::ReadSurfaceStream>, Status> {
+        let values = self.surfaces.read(&name(&request.get_ref().name)?).await?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(value_messages(values).map(Ok)))))
+    }
+
+    async fn cancel_surface(
+        &self,
+        request: Request<wire::CancelSurfaceRequest>,
+    ) -> Result<Response<wire::CancelSurfaceResponse>, Status> {
+        let job = self.surfaces.cancel(&name(&request.get_ref().name)?).await?;
+        let surface = Some(job_to_wire(&job, &job.status()));
+        Ok(Response::new(wire::CancelSurfaceResponse { surface }))
+    }
+
+    async fn delete_surface(
+        &self,
+        request: Request<wire::DeleteSurfaceRequest>,
+    ) -> Result<Response<wire::DeleteSurfaceResponse>, Status> {
+        self.surfaces.delete(&name(&request.get_ref().name)?).await?;
+        Ok(Response::new(wire::DeleteSurfaceResponse {}))
+    }
+}
+
+async fn send_changes(
+    job: Arc<Job>,
+    after_revision: u64,
+    sender: mpsc::Sender<Result<wire::WatchSurfaceResponse, Status>>,
+    shutdown: CancellationToken,
+) {
+    let mut changes = job.watch();
+    loop {
+        let status = changes.borrow_and_update().clone();
+        let is_final = status.state.is_final();
+        if status.revision > after_revision {
+            let surface = Some(job_to_wire(&job, &status));
+            if sender.send(Ok(wire::WatchSurfaceResponse { surface })).await.is_err() || is_final {
+                return;
+            }
+        } else if is_final {
+            return;
+        }
+        let next = async {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            changes.changed().await
+        };
+        tokio::select! {
+            changed = next => if changed.is_err() { return },
+            () = sender.closed() => return,
+            () = shutdown.cancelled() => {
+                let stopping = ApiError::new(ErrorReason::ShuttingDown, "the coordinator is stopping; watch again");
+                // A watcher that has gone needs no farewell.
+                let _ = sender.try_send(Err(stopping.into()));
+                return;
+            }
+        }
+    }
+}
+
+fn value_messages(values: SurfaceValues) -> impl Iterator<Item = wire::ReadSurfaceResponse> {
+    use wire::read_surface_response::Part;
+    let (n_rows, n_columns) = (values.y.len(), values.x.len());
+    let header = Part::Header(wire::SurfaceHeader { x: values.x.clone(), y: values.y.clone() });
+    let rows_per_message = (VALUES_PER_MESSAGE / n_columns.max(1)).max(1);
+    let rows = (0..n_rows).step_by(rows_per_message).map(move |first| {
+        let span = first * n_columns..(first + rows_per_message).min(n_rows) * n_columns;
+        let flags: Vec<u8> = values.flags[span.clone()].iter().map(|flag| *flag as u8).collect();
+        Part::Rows(wire::SurfaceRows {
+            first_row: first as u32,
+            loss: values.loss[span.clone()].to_vec(),
+            accuracy: values.accuracy[span].to_vec(),
+            flags: flags.into(),
+        })
+    });
+    std::iter::once(header).chain(rows).map(|part| wire::ReadSurfaceResponse { part: Some(part) })
+}

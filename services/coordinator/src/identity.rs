@@ -1,0 +1,36 @@
+//! Ids for what nobody named.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use relief_core::{Digest, NameError, SurfaceId};
+
+/// Returns a new surface id: the time in seconds, so that ids sort by age, and four digits against collisions.
+///
+/// # Errors
+/// Never in practice: the characters are those of an id.
+pub(crate) fn new_surface_id(now: SystemTime, nonce: u64) -> Result<SurfaceId, NameError> {
+    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unique = [since_epoch.as_nanos().to_le_bytes().as_slice(), &nonce.to_le_bytes(), &process_bytes()].concat();
+    let digits = Digest::of(&unique).to_string();
+    format!("s{:08x}-{}", since_epoch.as_secs(), &digits[..4]).parse()
+}
+
+fn process_bytes() -> [u8; 4] {
+    std::process::id().to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_age_and_differ() {
+        let at = |seconds, nonce| {
+            new_surface_id(UNIX_EPOCH + Duration::from_secs(seconds), nonce).expect("a good id").to_string()
+        };
+        assert!(at(1_800_000_000, 0) < at(1_800_000_001, 0));
+        assert_ne!(at(1_800_000_000, 0), at(1_800_000_000, 1));
+    }
+}

@@ -1,0 +1,22 @@
+//! The coordinator: plans surfaces, has evaluators compute their tiles, stores the values, serves the public API.
+//!
+//! What holds: the store is the truth. A surface is accepted when its specification is stored, a tile is done when its
+//! chunks are stored, a surface has ended when its outcome is stored; what this process remembers beside that can be
+//! lost at any moment, and is found again at the next start.
+//!
+//! What it does not do: it computes no loss and links no engine; it draws nothing and trains nothing.
+
+pub mod config;
+
+mod app;
+mod catalog;
+mod dispatch;
+mod fleet;
+mod grpc;
+mod identity;
+mod job;
+mod ledger;
+mod planning;
+mod registry;
+
+pub use app::{App, AppError, Options};

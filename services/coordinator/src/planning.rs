@@ -1,0 +1,152 @@
+//! From a request to a surface that can be computed: everything it names is looked up and checked against the rest.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use relief_api::{ApiError, ErrorReason, FieldViolation};
+use relief_core::{CheckpointName, DirectionSpec, SurfaceId, SurfaceSpec};
+use relief_graph::Graph;
+use relief_store::{BlobPath, CheckpointBlob, DatasetRecord, NetworkRecord, Provenance, Store, StoreError, rfc3339};
+
+use crate::ledger::Ledger;
+
+/// A surface that can be computed.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// With the names that were found.
+    pub(crate) spec: SurfaceSpec,
+    pub(crate) provenance: Provenance,
+}
+
+/// Looks up what `spec` names, and checks that all of it fits together.
+///
+/// # Errors
+/// `NOT_FOUND` or `INVALID_FIELD`, with the field.
+pub(crate) async fn plan_surface(
+    store: &Store,
+    mut spec: SurfaceSpec,
+    max_points: u64,
+    numeric_class: Option<String>,
+) -> Result<Planned, ApiError> {
+    let n_points = spec.grid.n_points();
+    if n_points > max_points {
+        let field = if spec.grid.y.is_some() { "spec.y" } else { "spec.x" };
+        let message = format!(
+            "the grid of {} x {} has {n_points} points; this coordinator takes at most {max_points}",
+            spec.grid.n_rows(),
+            spec.grid.n_columns()
+        );
+        return Err(ApiError::field(field, message));
+    }
+
+    let dataset = store.get_dataset(&spec.data.dataset).await.map_err(at("spec.data.dataset"))?;
+    if !dataset.splits.contains_key(&spec.data.split) {
+        let message = format!("{} has no {} split", dataset.id, spec.data.split.as_str());
+        return Err(ApiError::field("spec.data.split", message));
+    }
+    let checkpoint = store.resolve_checkpoint(&spec.plane.origin).await.map_err(at("spec.plane.origin"))?;
+    let network = find_network(store, &spec, &dataset, &checkpoint).await?;
+    fits(&network, &dataset)?;
+    if checkpoint.network != network.id {
+        check_tensors(store, &network, &checkpoint, &spec.plane.origin).await?;
+    }
+
+    spec.network = network.id.clone();
+    let seed = |direction: &DirectionSpec| match direction {
+        DirectionSpec::Random { seed, .. } => *seed,
+    };
+    let provenance = Provenance {
+        network_digest: network.digest,
+        checkpoint_digest: checkpoint.digest,
+        dataset_digest: dataset.split_digest(spec.data.split).unwrap_or(dataset.digest),
+        direction_seeds: std::iter::once(&spec.plane.x).chain(&spec.plane.y).map(seed).collect(),
+        numeric_class: numeric_class.unwrap_or_default(),
+        relief_version: env!("CARGO_PKG_VERSION").to_owned(),
+        created: rfc3339(SystemTime::now()),
+        trace_id: None,
+    };
+    Ok(Planned { spec, provenance })
+}
+
+/// A generated network named without its shape is the one that the checkpoint belongs to, if it is one of that kind,
+/// else the one of the dataset's shape.
+async fn find_network(
+    store: &Store,
+    spec: &SurfaceSpec,
+    dataset: &DatasetRecord,
+    checkpoint: &CheckpointBlob,
+) -> Result<NetworkRecord, ApiError> {
+    let kind = spec.network.as_str();
+    let is_of_kind = checkpoint.network.as_str().strip_prefix(kind).is_some_and(|rest| rest.starts_with('-'));
+    let name = if is_of_kind && relief_graph::builtin::names().any(|name| name == kind) {
+        &checkpoint.network
+    } else {
+        &spec.network
+    };
+    store.resolve_network(name, Some((dataset.shape, dataset.n_classes))).await.map_err(at("spec.network"))
+}
+
+fn fits(network: &NetworkRecord, dataset: &DatasetRecord) -> Result<(), ApiError> {
+    let [channels, height, width] = network.input_shape;
+    let shape = dataset.shape;
+    if shape[0] != channels || shape[1] > height || shape[2] > width {
+        let message = format!(
+            "{} has samples of shape {shape:?}, which do not fit into the input {:?} of {}: the channels must be \
+             equal, height and width at most those of the network",
+            dataset.id, network.input_shape, network.id
+        );
+        return Err(ApiError::field("spec.data.dataset", message));
+    }
+    if dataset.n_classes > network.n_classes {
+        let message =
+            format!("{} has {} classes, {} only {}", dataset.id, dataset.n_classes, network.id, network.n_classes);
+        return Err(ApiError::field("spec.data.dataset", message));
+    }
+    Ok(())
+}
+
+async fn check_tensors(
+    store: &Store,
+    network: &NetworkRecord,
+    checkpoint: &CheckpointBlob,
+    name: &CheckpointName,
+) -> Result<(), ApiError> {
+    let onnx = store.load_network(&BlobPath::network(&network.id), network.digest).await?;
+    let model = Graph::from_onnx(&onnx).map_err(|error| ApiError::new(ErrorReason::DataCorrupt, error.to_string()))?;
+    let tensors = store.load_checkpoint(&checkpoint.path, checkpoint.digest).await?;
+    model.graph.check(&tensors).map_err(|mismatch| {
+        let message = format!("{name} belongs to {} and does not fit {}: {mismatch}", checkpoint.network, network.id);
+        ApiError::field("spec.plane.origin", message)
+    })
+}
+
+/// Names the field whose value the store refused.
+fn at(field: &'static str) -> impl Fn(StoreError) -> ApiError {
+    move |error| {
+        let error = ApiError::from(error);
+        match error.reason {
+            ErrorReason::NotFound | ErrorReason::InvalidContent | ErrorReason::InvalidField => {
+                let violation = FieldViolation { field: field.to_owned(), description: error.message.clone() };
+                ApiError { message: format!("{field}: {}", error.message), violations: vec![violation], ..error }
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Reads from the store how far a surface is.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(crate) async fn open_ledger(store: &Store, record: &relief_store::SurfaceRecord) -> Result<Ledger, ApiError> {
+    let plan = record.plan();
+    let done: BTreeSet<u64> = store.committed_tiles(&record.id, &plan).await?;
+    let n_non_finite = if done.is_empty() { 0 } else { count_non_finite(store, &record.id).await? };
+    Ok(Ledger::new(plan, &done, n_non_finite))
+}
+
+async fn count_non_finite(store: &Store, id: &SurfaceId) -> Result<u64, ApiError> {
+    use relief_core::PointFlag::{Finite, Never};
+    let values = store.read_surface(id).await?;
+    Ok(values.flags.iter().filter(|flag| !matches!(flag, Finite | Never)).count() as u64)
+}

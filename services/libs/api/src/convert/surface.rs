@@ -1,0 +1,235 @@
+//! Surface specifications.
+
+use relief_core::{
+    Axis, AxisError, DatasetSlice, DirectionSpec, Grid, Ignore, Normalization, Plane, Split, SurfaceSpec, TileShape,
+};
+
+use crate::catalog::v1 as catalog;
+use crate::error::{ApiError, Violations};
+use crate::surface::v1;
+
+/// Returns the specification that a request asks for, every default filled in.
+///
+/// # Errors
+/// With every field that is wrong, by its path below `spec`.
+pub fn spec_from_wire(spec: Option<v1::SurfaceSpec>) -> Result<SurfaceSpec, ApiError> {
+    let spec = spec.ok_or_else(|| ApiError::field("spec", "missing; say what to compute"))?;
+    let mut wrong = Violations::default();
+
+    let network = wrong.check("spec.network", spec.network.parse());
+    let x = required(&mut wrong, "spec.x", spec.x, axis_from_wire);
+    let y = optional(&mut wrong, "spec.y", spec.y, axis_from_wire);
+    let plane = required(&mut wrong, "spec.plane", spec.plane, Ok::<_, ApiError>)
+        .and_then(|plane| plane_from_wire(&mut wrong, plane));
+    let data = required(&mut wrong, "spec.data", spec.data, Ok::<_, ApiError>)
+        .and_then(|data| slice_from_wire(&mut wrong, data));
+    let tile = optional(&mut wrong, "spec.tile", spec.tile, |t| TileShape::new(t.rows, t.columns));
+
+    let spec = (|| {
+        let grid = Grid { x: x?, y: y? };
+        let tile = tile?.unwrap_or_else(|| TileShape::default_for(&grid)).within(&grid);
+        Some(SurfaceSpec { network: network?, plane: plane?, grid, data: data?, tile })
+    })();
+    if let Some(spec) = &spec {
+        wrong.check("spec.y", spec.validate());
+    }
+    wrong.finish(spec)
+}
+
+/// Returns the specification as a message.
+#[must_use]
+pub fn spec_to_wire(spec: &SurfaceSpec) -> v1::SurfaceSpec {
+    v1::SurfaceSpec {
+        network: spec.network.to_string(),
+        plane: Some(v1::Plane {
+            origin: spec.plane.origin.to_string(),
+            x: Some(direction_to_wire(&spec.plane.x)),
+            y: spec.plane.y.as_ref().map(direction_to_wire),
+        }),
+        x: Some(axis_to_wire(spec.grid.x)),
+        y: spec.grid.y.map(axis_to_wire),
+        data: Some(v1::DatasetSlice {
+            dataset: spec.data.dataset.to_string(),
+            split: split_to_wire(spec.data.split).into(),
+            limit: spec.data.limit,
+        }),
+        tile: Some(v1::TileShape { rows: spec.tile.rows, columns: spec.tile.columns }),
+    }
+}
+
+fn required<W, T, E: std::fmt::Display>(
+    wrong: &mut Violations,
+    field: &str,
+    value: Option<W>,
+    convert: impl FnOnce(W) -> Result<T, E>,
+) -> Option<T> {
+    match value {
+        Some(value) => wrong.check(field, convert(value)),
+        None => {
+            wrong.add(field, "missing");
+            None
+        }
+    }
+}
+
+/// Returns the outer none when the value is wrong, the inner one when it is absent.
+#[allow(clippy::option_option, reason = "wrong and absent are different things here")]
+fn optional<W, T, E: std::fmt::Display>(
+    wrong: &mut Violations,
+    field: &str,
+    value: Option<W>,
+    convert: impl FnOnce(W) -> Result<T, E>,
+) -> Option<Option<T>> {
+    match value {
+        Some(value) => wrong.check(field, convert(value)).map(Some),
+        None => Some(None),
+    }
+}
+
+fn axis_from_wire(axis: v1::Axis) -> Result<Axis, AxisError> {
+    Axis::new(axis.min, axis.max, axis.count)
+}
+
+fn axis_to_wire(axis: Axis) -> v1::Axis {
+    v1::Axis { min: axis.min(), max: axis.max(), count: axis.count() }
+}
+
+fn plane_from_wire(wrong: &mut Violations, plane: v1::Plane) -> Option<Plane> {
+    let origin = wrong.check("spec.plane.origin", plane.origin.parse());
+    let x = required(wrong, "spec.plane.x", plane.x, direction_from_wire);
+    let y = optional(wrong, "spec.plane.y", plane.y, direction_from_wire);
+    Some(Plane { origin: origin?, x: x?, y: y? })
+}
+
+fn slice_from_wire(wrong: &mut Violations, data: v1::DatasetSlice) -> Option<DatasetSlice> {
+    let dataset = wrong.check("spec.data.dataset", data.dataset.parse());
+    let split = wrong.check("spec.data.split", split_from_wire(data.split));
+    if data.limit == Some(0) {
+        wrong.add("spec.data.limit", "0 leaves nothing to evaluate; leave it out for all samples");
+    }
+    Some(DatasetSlice { dataset: dataset?, split: split?, limit: data.limit })
+}
+
+/// Returns the direction that a message describes.
+///
+/// # Errors
+/// When it has no source, or one that this version does not know.
+pub fn direction_from_wire(direction: v1::Direction) -> Result<DirectionSpec, ApiError> {
+    let Some(v1::direction::Source::Random(random)) = direction.source else {
+        return Err(ApiError::field("source", "missing; say where the direction comes from, as in `random`"));
+    };
+    let normalization = match v1::Normalization::try_from(random.normalization) {
+        Ok(v1::Normalization::Unspecified | v1::Normalization::Filter) => Normalization::Filter,
+        Ok(v1::Normalization::Layer) => Normalization::Layer,
+        Ok(v1::Normalization::Weight) => Normalization::Weight,
+        Ok(v1::Normalization::None) => Normalization::None,
+        Err(_) => return Err(unknown_number("normalization", random.normalization)),
+    };
+    let ignore = match v1::Ignore::try_from(random.ignore) {
+        Ok(v1::Ignore::Unspecified | v1::Ignore::BiasBn) => Ignore::BiasBn,
+        Ok(v1::Ignore::None) => Ignore::None,
+        Err(_) => return Err(unknown_number("ignore", random.ignore)),
+    };
+    Ok(DirectionSpec::Random { seed: random.seed, normalization, ignore })
+}
+
+/// Returns the direction as a message.
+#[must_use]
+pub fn direction_to_wire(direction: &DirectionSpec) -> v1::Direction {
+    let DirectionSpec::Random { seed, normalization, ignore } = *direction;
+    let normalization = match normalization {
+        Normalization::Filter => v1::Normalization::Filter,
+        Normalization::Layer => v1::Normalization::Layer,
+        Normalization::Weight => v1::Normalization::Weight,
+        Normalization::None => v1::Normalization::None,
+    };
+    let ignore = match ignore {
+        Ignore::BiasBn => v1::Ignore::BiasBn,
+        Ignore::None => v1::Ignore::None,
+    };
+    let random = v1::RandomDirection { seed, normalization: normalization.into(), ignore: ignore.into() };
+    v1::Direction { source: Some(v1::direction::Source::Random(random)) }
+}
+
+/// Returns the split that a message names; train when it names none.
+///
+/// # Errors
+/// For a number that this version does not know.
+pub fn split_from_wire(split: i32) -> Result<Split, ApiError> {
+    match catalog::Split::try_from(split) {
+        Ok(catalog::Split::Unspecified | catalog::Split::Train) => Ok(Split::Train),
+        Ok(catalog::Split::Test) => Ok(Split::Test),
+        Err(_) => Err(unknown_number("split", split)),
+    }
+}
+
+/// Returns the split as a message.
+#[must_use]
+pub fn split_to_wire(split: Split) -> catalog::Split {
+    match split {
+        Split::Train => catalog::Split::Train,
+        Split::Test => catalog::Split::Test,
+    }
+}
+
+fn unknown_number(field: &str, number: i32) -> ApiError {
+    ApiError::field(field, format!("{number} is not one of its values"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> SurfaceSpec {
+        let axis = Axis::new(-1.0, 1.0, 5).expect("a good axis");
+        let direction = DirectionSpec::Random { seed: 7, normalization: Normalization::Layer, ignore: Ignore::None };
+        SurfaceSpec {
+            network: "lenet5".parse().expect("a good name"),
+            plane: Plane {
+                origin: "runs/r/snapshots/3".parse().expect("a good name"),
+                x: direction.clone(),
+                y: Some(direction),
+            },
+            grid: Grid { x: axis, y: Some(axis) },
+            data: DatasetSlice { dataset: "d".parse().expect("a good name"), split: Split::Test, limit: Some(10) },
+            tile: TileShape { rows: 2, columns: 3 },
+        }
+    }
+
+    #[test]
+    fn a_specification_survives_the_wire() {
+        assert_eq!(spec_from_wire(Some(spec_to_wire(&good()))), Ok(good()));
+    }
+
+    #[test]
+    fn all_wrong_fields_are_named_at_once() {
+        let mut spec = spec_to_wire(&good());
+        spec.network = "../x".to_owned();
+        spec.x = Some(v1::Axis { min: f64::NAN, max: 1.0, count: 3 });
+        if let Some(data) = &mut spec.data {
+            data.limit = Some(0);
+            data.split = 9;
+        }
+        spec.tile = Some(v1::TileShape { rows: 0, columns: 1 });
+        let error = spec_from_wire(Some(spec)).expect_err("five wrong fields");
+        let fields: Vec<&str> = error.violations.iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(fields, ["spec.network", "spec.x", "spec.data.split", "spec.data.limit", "spec.tile"]);
+    }
+
+    #[test]
+    fn an_axis_without_its_direction_is_refused() {
+        let mut spec = spec_to_wire(&good());
+        spec.y = None;
+        let error = spec_from_wire(Some(spec)).expect_err("a direction too many");
+        assert_eq!(error.violations[0].field, "spec.y");
+    }
+
+    #[test]
+    fn a_curve_has_no_second_axis() {
+        let mut spec = good();
+        spec.grid.y = None;
+        spec.plane.y = None;
+        spec.tile = spec.tile.within(&spec.grid);
+        assert_eq!(spec_from_wire(Some(spec_to_wire(&spec))), Ok(spec));
+    }
+}

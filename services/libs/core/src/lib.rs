@@ -1,0 +1,34 @@
+//! The pure arithmetic of loss landscapes: grids, tiles, random directions, displaced parameters, job states and the
+//! names and digests that everything is known by.
+//!
+//! What holds: every function here is a function of its arguments only. No I/O, no clock, no threads, no global state;
+//! a direction or a coordinate has the same bits on every machine.
+//!
+//! What it does not do: it knows no network (see `relief-graph`), no file format (see `relief-store`) and no wire
+//! format (see `relief-api`).
+
+mod axis;
+mod digest;
+mod direction;
+mod name;
+mod philox;
+mod point;
+mod run;
+mod spec;
+mod state;
+mod tensor;
+mod tile;
+mod values;
+
+pub use axis::{Axis, AxisError, Grid};
+pub use digest::{Digest, DigestError};
+pub use direction::{DirectionAxis, Ignore, Normalization, cosine, displace, random_direction};
+pub use name::{CheckpointId, CheckpointName, DatasetId, NameError, NetworkId, RunId, SurfaceId};
+pub use philox::Philox;
+pub use point::{PointFlag, PointValue};
+pub use run::{Recipe, RecipeViolation, RunSpec};
+pub use spec::{DatasetSlice, DirectionSpec, Plane, Split, SurfaceSpec, SurfaceSpecError, UnknownWord};
+pub use state::{JobState, TransitionError};
+pub use tensor::{Tensor, TensorError, TensorMap};
+pub use tile::{Tile, TilePlan, TileShape, TileShapeError};
+pub use values::SurfaceValues;

@@ -1,0 +1,139 @@
+//! What a surface is asked to be.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::axis::Grid;
+use crate::direction::{Ignore, Normalization};
+use crate::name::{CheckpointName, DatasetId, NetworkId};
+use crate::tile::TileShape;
+
+/// Everything that a surface's values depend on, every default filled in; stored with the surface.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SurfaceSpec {
+    /// The network that is evaluated.
+    pub network: NetworkId,
+    /// Where in parameter space.
+    pub plane: Plane,
+    /// At which points.
+    pub grid: Grid,
+    /// On which samples.
+    pub data: DatasetSlice,
+    /// In pieces of which shape; has no effect on any value.
+    pub tile: TileShape,
+}
+
+/// An origin and the one or two directions that span a line or a plane from there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plane {
+    /// The parameters at coefficients (0, 0).
+    pub origin: CheckpointName,
+    /// The direction of the first axis.
+    pub x: DirectionSpec,
+    /// The direction of the second axis; none for a curve.
+    pub y: Option<DirectionSpec>,
+}
+
+/// Where a direction comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectionSpec {
+    /// Drawn from a seed (see [`crate::random_direction`]).
+    Random {
+        /// The seed; the two axes of a plane draw different numbers from the same one.
+        seed: u64,
+        /// How it is scaled against the weights.
+        normalization: Normalization,
+        /// What it does with vector-like tensors.
+        ignore: Ignore,
+    },
+}
+
+/// The samples that a loss is a mean over, in stored order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetSlice {
+    /// The dataset.
+    pub dataset: DatasetId,
+    /// Its training or its test samples.
+    pub split: Split,
+    /// Only the first so many samples; none for all.
+    pub limit: Option<u64>,
+}
+
+/// A part of a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// The samples that networks are trained on.
+    #[default]
+    Train,
+    /// The samples held out.
+    Test,
+}
+
+impl Split {
+    /// The word in flags, files and paths.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Why a surface's specification contradicts itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SurfaceSpecError {
+    /// An axis without a direction, or a direction without an axis.
+    #[error("an axis and a direction must come together on y: give both for a surface, neither for a curve")]
+    UnmatchedAxis,
+    /// No samples.
+    #[error("a sample limit of 0 leaves nothing to evaluate; leave it out for all samples")]
+    NoSamples,
+}
+
+impl SurfaceSpec {
+    /// Checks what the types alone do not.
+    ///
+    /// # Errors
+    /// When the grid and the plane have different numbers of axes, or the sample limit is 0.
+    pub fn validate(&self) -> Result<(), SurfaceSpecError> {
+        if self.grid.y.is_some() != self.plane.y.is_some() {
+            return Err(SurfaceSpecError::UnmatchedAxis);
+        }
+        if self.data.limit == Some(0) {
+            return Err(SurfaceSpecError::NoSamples);
+        }
+        Ok(())
+    }
+}
+
+/// A word that is not one of a closed set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is not one of {expected}")]
+pub struct UnknownWord {
+    word: String,
+    expected: &'static str,
+}
+
+macro_rules! words {
+    ($type:ty, $expected:literal, $($word:literal => $value:expr),+) => {
+        impl FromStr for $type {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                match word {
+                    $($word => Ok($value),)+
+                    _ => Err(UnknownWord { word: word.to_owned(), expected: $expected }),
+                }
+            }
+        }
+    };
+}
+
+words!(Split, "train, test", "train" => Self::Train, "test" => Self::Test);
+words!(Ignore, "bias_bn, none", "bias_bn" => Self::BiasBn, "none" => Self::None);
+words!(Normalization, "filter, layer, weight, none",
+    "filter" => Self::Filter, "layer" => Self::Layer, "weight" => Self::Weight, "none" => Self::None);

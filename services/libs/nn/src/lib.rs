@@ -1,0 +1,25 @@
+//! Execution of network graphs: the metrics at the points of a plane, and training, both through burn.
+//!
+//! What holds: evaluation and training run one interpretation of the graph. A point's value is a function of the
+//! network, the plane, the samples, the coefficients and the numeric class, which [`Device::numeric_class`] names; it
+//! has the same bits for any number of threads. NaN and infinities pass through as they are.
+//!
+//! What it does not do: no I/O, no async, no clock. It reads no files (see `relief-store`) and knows no wire format.
+
+mod device;
+mod evaluation;
+#[cfg(test)]
+mod fixture;
+mod loss;
+mod plane;
+mod program;
+mod sample;
+mod sgd;
+mod training;
+
+pub use device::Device;
+pub use evaluation::{Evaluation, PlaneSession, SessionError};
+pub use plane::{BatchNormMode, PlaneError, ResidentPlane};
+pub use sample::{ResidentSamples, SampleError, Samples};
+pub use sgd::SgdRecipe;
+pub use training::{StepMetrics, TrainingError, TrainingSession};

@@ -1,0 +1,163 @@
+//! Inputs and targets, on the host and on the device.
+
+use burn::tensor::{Tensor, TensorData};
+use relief_graph::InputShape;
+
+use crate::device::Device;
+
+/// Normalised images and their classes, in stored order; at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples {
+    inputs: Vec<f32>,
+    targets: Vec<u32>,
+    shape: InputShape,
+}
+
+/// Why inputs and targets do not make samples.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    /// No samples, or a limit of 0.
+    #[error("there are no samples")]
+    Empty,
+    /// Inputs and targets do not go together.
+    #[error("{n_targets} targets with inputs of {shape} need {expected} input values, got {found}")]
+    Length {
+        /// The number of targets.
+        n_targets: usize,
+        /// The shape of one input.
+        shape: InputShape,
+        /// The number of input values that would be right.
+        expected: usize,
+        /// The number given.
+        found: usize,
+    },
+}
+
+impl Samples {
+    /// Returns the samples with `targets` and `inputs`, the values of one image of `shape` after the other, each
+    /// row-major (channels, height, width) and already normalised.
+    ///
+    /// # Errors
+    /// When there are none, or the lengths contradict each other.
+    pub fn new(inputs: Vec<f32>, targets: Vec<u32>, shape: InputShape) -> Result<Self, SampleError> {
+        if targets.is_empty() {
+            return Err(SampleError::Empty);
+        }
+        let (n_targets, expected, found) =
+            (targets.len(), targets.len().saturating_mul(shape.n_values()), inputs.len());
+        if found != expected {
+            return Err(SampleError::Length { n_targets, shape, expected, found });
+        }
+        Ok(Self { inputs, targets, shape })
+    }
+
+    /// The input values, one sample after the other.
+    #[must_use]
+    pub fn inputs(&self) -> &[f32] {
+        &self.inputs
+    }
+
+    /// The classes.
+    #[must_use]
+    pub fn targets(&self) -> &[u32] {
+        &self.targets
+    }
+
+    /// The shape of one input.
+    #[must_use]
+    pub fn shape(&self) -> InputShape {
+        self.shape
+    }
+
+    /// The number of samples.
+    #[must_use]
+    pub fn n_samples(&self) -> usize {
+        self.targets.len()
+    }
+}
+
+/// Samples that lie on a device, to be used for any number of planes.
+#[derive(Debug, Clone)]
+pub struct ResidentSamples {
+    inputs: Tensor<4>,
+    targets: Vec<u32>,
+    shape: InputShape,
+}
+
+impl ResidentSamples {
+    /// Puts the first `limit` samples on `device`, or all where there is no limit or there are fewer.
+    ///
+    /// # Errors
+    /// When the limit is 0.
+    pub fn upload(device: &Device, samples: &Samples, limit: Option<usize>) -> Result<Self, SampleError> {
+        let n_samples = limit.map_or(samples.n_samples(), |limit| limit.min(samples.n_samples()));
+        if n_samples == 0 {
+            return Err(SampleError::Empty);
+        }
+        let inputs = samples.inputs[..n_samples * samples.shape.n_values()].to_vec();
+        let inputs = batch(inputs, n_samples, samples.shape, device.tensors());
+        Ok(Self { inputs, targets: samples.targets[..n_samples].to_vec(), shape: samples.shape })
+    }
+
+    /// The shape of one input.
+    #[must_use]
+    pub fn shape(&self) -> InputShape {
+        self.shape
+    }
+
+    /// The number of samples.
+    #[must_use]
+    pub fn n_samples(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// The bytes that the inputs take on the device.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        self.n_samples() * self.shape.n_values() * size_of::<f32>()
+    }
+
+    pub(crate) fn inputs(&self, start: usize, len: usize) -> Tensor<4> {
+        self.inputs.clone().narrow(0, start, len)
+    }
+
+    pub(crate) fn targets(&self) -> &[u32] {
+        &self.targets
+    }
+}
+
+/// The tensor (samples, channels, height, width) over `inputs`.
+pub(crate) fn batch(inputs: Vec<f32>, n_samples: usize, shape: InputShape, device: &burn::tensor::Device) -> Tensor<4> {
+    let [channels, height, width] = shape.dims();
+    Tensor::from_data(TensorData::new(inputs, [n_samples, channels, height, width]), device)
+}
+
+/// The first sample whose target the network has no class for, and that target.
+pub(crate) fn stray_target(targets: &[u32], n_classes: usize) -> Option<(usize, u32)> {
+    targets.iter().copied().enumerate().find(|(_, target)| *target as usize >= n_classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_must_fill_their_shape() {
+        let shape: InputShape = "1x2x2".parse().expect("a good shape");
+        assert_eq!(Samples::new(vec![], vec![], shape), Err(SampleError::Empty));
+        let error = Samples::new(vec![0.0; 7], vec![0, 1], shape).expect_err("a value short");
+        assert_eq!(error.to_string(), "2 targets with inputs of 1x2x2 need 8 input values, got 7");
+    }
+
+    #[test]
+    fn the_limit_takes_the_first_samples() {
+        let shape: InputShape = "1x1x2".parse().expect("a good shape");
+        let samples = Samples::new((0..6_u8).map(f32::from).collect(), vec![0, 1, 2], shape).expect("3 samples");
+        let device = Device::cpu();
+        let resident = |limit| ResidentSamples::upload(&device, &samples, limit);
+        assert_eq!(resident(Some(2)).expect("some samples").n_samples(), 2);
+        assert_eq!(resident(Some(9)).expect("some samples").n_samples(), 3);
+        assert_eq!(resident(None).expect("some samples").n_bytes(), 24);
+        assert_eq!(resident(Some(0)).expect_err("no samples"), SampleError::Empty);
+    }
+}

@@ -1,0 +1,205 @@
+//! Where everything lies. Paths are made of ids, which cannot leave their collection, and of nothing else.
+//!
+//! ```text
+//! networks/ID/network.onnx                  network.json
+//! checkpoints/ID/checkpoint.safetensors     checkpoint.json
+//! datasets/ID/train-inputs.idx ...          dataset.json
+//! runs/ID/run.json  status.json
+//! runs/ID/snapshots/EPOCH.safetensors       EPOCH.json
+//! runs/ID/metrics/EPOCH.jsonl
+//! surfaces/ID.zarr/...                      zarr.json
+//! ```
+//!
+//! What stands on the right is put last and is the commit: without it, the rest does not exist.
+
+use std::fmt;
+use std::str::FromStr;
+
+use object_store::path::Path;
+use relief_core::{CheckpointId, CheckpointName, DatasetId, NetworkId, RunId, Split, SurfaceId};
+
+/// The path of a network's or a checkpoint's content, as it is passed between services.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlobPath(Path);
+
+/// Why a text is not the path of a network's or a checkpoint's content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not the path of a stored file: networks/ID/network.onnx, checkpoints/ID/checkpoint.safetensors or \
+     runs/ID/snapshots/EPOCH.safetensors"
+)]
+pub struct BlobPathError(String);
+
+impl BlobPath {
+    /// The path of a network's ONNX file.
+    #[must_use]
+    pub fn network(id: &NetworkId) -> Self {
+        Self(network(id).join("network.onnx"))
+    }
+
+    /// The path of a checkpoint's safetensors file.
+    #[must_use]
+    pub fn checkpoint(name: &CheckpointName) -> Self {
+        Self(match name {
+            CheckpointName::Imported(id) => checkpoint(id).join("checkpoint.safetensors"),
+            CheckpointName::Snapshot { run, epoch } => snapshots(run).join(format!("{epoch}.safetensors")),
+        })
+    }
+
+    pub(crate) fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl FromStr for BlobPath {
+    type Err = BlobPathError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path = match text.split('/').collect::<Vec<_>>()[..] {
+            ["networks", id, "network.onnx"] => id.parse().ok().map(|id| Self::network(&id)),
+            ["checkpoints", id, "checkpoint.safetensors"] => {
+                id.parse().ok().map(|id| Self::checkpoint(&CheckpointName::Imported(id)))
+            }
+            ["runs", run, "snapshots", file] => {
+                let epoch = file.strip_suffix(".safetensors").and_then(|epoch| epoch.parse().ok());
+                let name = run.parse().ok().zip(epoch).map(|(run, epoch)| CheckpointName::Snapshot { run, epoch });
+                name.map(|name| Self::checkpoint(&name))
+            }
+            _ => None,
+        };
+        path.filter(|path| path.0.as_ref() == text).ok_or_else(|| BlobPathError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for BlobPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+pub(crate) fn collection(name: &'static str) -> Path {
+    Path::from(name)
+}
+
+pub(crate) fn network(id: &NetworkId) -> Path {
+    collection(NetworkId::COLLECTION).join(id.as_str())
+}
+
+pub(crate) fn network_record(id: &NetworkId) -> Path {
+    network(id).join("network.json")
+}
+
+pub(crate) fn checkpoint(id: &CheckpointId) -> Path {
+    collection(CheckpointId::COLLECTION).join(id.as_str())
+}
+
+pub(crate) fn checkpoint_record(id: &CheckpointId) -> Path {
+    checkpoint(id).join("checkpoint.json")
+}
+
+pub(crate) fn dataset(id: &DatasetId) -> Path {
+    collection(DatasetId::COLLECTION).join(id.as_str())
+}
+
+pub(crate) fn dataset_record(id: &DatasetId) -> Path {
+    dataset(id).join("dataset.json")
+}
+
+pub(crate) fn dataset_inputs(id: &DatasetId, split: Split) -> Path {
+    dataset(id).join(format!("{}-inputs.idx", split.as_str()))
+}
+
+pub(crate) fn dataset_targets(id: &DatasetId, split: Split) -> Path {
+    dataset(id).join(format!("{}-targets.idx", split.as_str()))
+}
+
+pub(crate) fn run(id: &RunId) -> Path {
+    collection(RunId::COLLECTION).join(id.as_str())
+}
+
+pub(crate) fn run_record(id: &RunId) -> Path {
+    run(id).join("run.json")
+}
+
+pub(crate) fn run_status(id: &RunId) -> Path {
+    run(id).join("status.json")
+}
+
+pub(crate) fn snapshots(run_id: &RunId) -> Path {
+    run(run_id).join("snapshots")
+}
+
+pub(crate) fn snapshot_record(run: &RunId, epoch: u32) -> Path {
+    snapshots(run).join(format!("{epoch}.json"))
+}
+
+pub(crate) fn metrics(run_id: &RunId) -> Path {
+    run(run_id).join("metrics")
+}
+
+pub(crate) fn epoch_metrics(run: &RunId, epoch: u32) -> Path {
+    metrics(run).join(format!("{epoch}.jsonl"))
+}
+
+/// The number in front of `suffix` in the last segment of `path`, as of a snapshot or of metrics.
+pub(crate) fn epoch_of(path: &Path, suffix: &str) -> Option<u32> {
+    path.filename()?.strip_suffix(suffix)?.parse().ok()
+}
+
+/// What the name of a surface's group has after the id.
+pub(crate) const SURFACE_SUFFIX: &str = ".zarr";
+
+pub(crate) fn surface(id: &SurfaceId) -> Path {
+    collection(SurfaceId::COLLECTION).join(format!("{}{SURFACE_SUFFIX}", id.as_str()))
+}
+
+pub(crate) fn surface_record(id: &SurfaceId) -> Path {
+    surface(id).join("zarr.json")
+}
+
+/// The object with the Zarr key `key` in the surface's group.
+pub(crate) fn surface_object(id: &SurfaceId, key: &str) -> Path {
+    key.split('/').fold(surface(id), |path, part| path.join(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_lies_where_its_name_says() {
+        let name: CheckpointName = "runs/r/snapshots/7".parse().expect("a name");
+        for (path, text) in [
+            (BlobPath::network(&"net".parse().expect("an id")), "networks/net/network.onnx"),
+            (BlobPath::checkpoint(&"mine".parse().expect("a name")), "checkpoints/mine/checkpoint.safetensors"),
+            (BlobPath::checkpoint(&name), "runs/r/snapshots/7.safetensors"),
+        ] {
+            assert_eq!(path.to_string(), text);
+            assert_eq!(text.parse(), Ok(path));
+        }
+    }
+
+    #[test]
+    fn paths_that_leave_the_store_or_name_other_objects_are_refused() {
+        for bad in [
+            "",
+            "/",
+            "/etc/passwd",
+            "../networks/a/network.onnx",
+            "networks/../network.onnx",
+            "networks/a/../b/network.onnx",
+            "networks/a/network.json",
+            "networks//network.onnx",
+            "/networks/a/network.onnx",
+            "networks/a/network.onnx/",
+            "networks/networks/a/network.onnx",
+            "runs/r/snapshots/+7.safetensors",
+            "runs/r/snapshots/07.safetensors",
+            "runs/r/snapshots/../run.json",
+            "runs/r/run.json",
+            "networks/%2e%2e/network.onnx",
+        ] {
+            assert_eq!(bad.parse::<BlobPath>(), Err(BlobPathError(bad.to_owned())), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The object store: networks, checkpoints, datasets, runs and surfaces, where they lie and in which formats.
+//!
+//! What holds: an object's path is made of checked ids only; a thing exists from the moment its small JSON record is
+//! put, which is the last put of its creation, so that readers never see half of it; what is read by digest has that
+//! digest; user data is checked wholly before anything is put. Values come back with the bits they were stored with.
+//!
+//! What it does not do: it executes nothing and does not know whether a checkpoint fits its network (see
+//! `relief-graph`), it leases and caches nothing, and no backend's type is visible outside. Of two processes that
+//! create the same thing at once one is refused; two that import splits of one dataset at once are not told apart, so
+//! imports belong to one process, within which one [`Store`] and its clones keep them in order.
+
+mod checkpoint;
+mod dataset;
+pub mod embedded;
+mod error;
+mod generated;
+mod half;
+mod idx;
+pub mod json_float;
+mod layout;
+mod network;
+mod object;
+mod page;
+mod record;
+mod run;
+mod safetensor;
+mod sample;
+mod store;
+mod surface;
+mod tile;
+mod timestamp;
+mod zarr;
+
+#[cfg(test)]
+mod conformance;
+
+pub use checkpoint::{CheckpointBlob, CheckpointRecord};
+pub use dataset::{DatasetImport, DatasetRecord, SplitFiles, SplitRecord};
+pub use error::{StoreError, StoreErrorKind};
+pub use layout::{BlobPath, BlobPathError};
+pub use network::{NetworkImport, NetworkRecord};
+pub use page::{Listing, Page};
+pub use run::{SnapshotMetrics, SnapshotRecord};
+pub use safetensor::{CheckpointError, DecodedCheckpoint, decode_checkpoint, encode_checkpoint};
+pub use sample::DatasetSamples;
+pub use store::Store;
+pub use surface::{Provenance, SurfaceOutcome, SurfaceRecord};
+pub use tile::TileWrite;
+pub use timestamp::rfc3339;

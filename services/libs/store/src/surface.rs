@@ -1,0 +1,323 @@
+//! Surfaces: what was asked for, where it came from and how it ended.
+
+use bytes::Bytes;
+use object_store::path::Path;
+use relief_core::{Digest, JobState, SurfaceId, SurfaceSpec, TilePlan};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::StoreError;
+use crate::layout;
+use crate::page::{Listing, Page};
+use crate::store::Store;
+use crate::zarr::{self, SurfaceArrays};
+
+/// A surface as it is stored, without its values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SurfaceRecord {
+    /// Its name.
+    pub id: SurfaceId,
+    /// What its values depend on.
+    pub spec: SurfaceSpec,
+    /// Where they come from.
+    pub provenance: Provenance,
+    /// How it ended; none while it is at work.
+    pub outcome: Option<SurfaceOutcome>,
+}
+
+impl SurfaceRecord {
+    /// How its grid is cut.
+    #[must_use]
+    pub fn plan(&self) -> TilePlan {
+        TilePlan::new(self.spec.grid, self.spec.tile)
+    }
+}
+
+/// Where the values of a surface come from: with the specification, all that is needed to compute them again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The digest of the network's ONNX file.
+    pub network_digest: Digest,
+    /// The digest of the origin's safetensors file.
+    pub checkpoint_digest: Digest,
+    /// The digest of the dataset's record.
+    pub dataset_digest: Digest,
+    /// The seeds of the random directions, in the order of the axes.
+    pub direction_seeds: Vec<u64>,
+    /// The numeric class that every value is computed in; empty until the first evaluator was found.
+    pub numeric_class: String,
+    /// The version of Relief that accepted it.
+    pub relief_version: String,
+    /// When it was accepted, RFC 3339.
+    pub created: String,
+    /// The trace of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+/// How a surface ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurfaceOutcome {
+    /// The final state.
+    pub state: JobState,
+    /// Why it failed, one of a closed set of words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Points whose values were known.
+    pub points_done: u64,
+    /// Points whose loss was not finite.
+    pub points_non_finite: u64,
+    /// Tiles that were stored.
+    pub tiles_done: u64,
+    /// Attempts at tiles that failed and were made again.
+    pub tiles_retried: u64,
+    /// When it ended, RFC 3339.
+    pub ended: String,
+}
+
+const SPECIFICATION: &str = "specification";
+const PROVENANCE: &str = "provenance";
+const OUTCOME: &str = "outcome";
+
+fn attribute(attributes: &mut Map<String, Value>, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
+    let value = serde_json::to_value(value).map_err(|error| StoreError::invalid(key, error))?;
+    attributes.insert(key.to_owned(), value);
+    Ok(())
+}
+
+fn metadata(
+    spec: &SurfaceSpec,
+    provenance: &Provenance,
+    outcome: Option<&SurfaceOutcome>,
+) -> Result<Bytes, StoreError> {
+    let mut attributes = Map::new();
+    attribute(&mut attributes, SPECIFICATION, spec)?;
+    attribute(&mut attributes, PROVENANCE, provenance)?;
+    if let Some(outcome) = outcome {
+        attribute(&mut attributes, OUTCOME, outcome)?;
+    }
+    zarr::group_metadata(attributes)
+}
+
+fn read_record(id: SurfaceId, path: &Path, json: &[u8]) -> Result<SurfaceRecord, StoreError> {
+    fn take<T: DeserializeOwned>(attributes: &mut Map<String, Value>, key: &str) -> Result<T, String> {
+        let value = attributes.remove(key).unwrap_or(Value::Null);
+        serde_json::from_value(value).map_err(|error| format!("attribute `{key}`: {error}"))
+    }
+    let mut attributes = zarr::group_attributes(json).map_err(|error| StoreError::corrupt(path, error))?;
+    let corrupt = |what: String| StoreError::corrupt(path, what);
+    let spec = take(&mut attributes, SPECIFICATION).map_err(corrupt)?;
+    let provenance = take(&mut attributes, PROVENANCE).map_err(corrupt)?;
+    let outcome = take(&mut attributes, OUTCOME).map_err(corrupt)?;
+    Ok(SurfaceRecord { id, spec, provenance, outcome })
+}
+
+impl Store {
+    /// Stores a new surface without values.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the name is taken; `Invalid` when the specification contradicts itself. Nothing is left
+    /// behind when the backend fails.
+    pub async fn create_surface(
+        &self,
+        id: &SurfaceId,
+        spec: &SurfaceSpec,
+        provenance: &Provenance,
+    ) -> Result<(), StoreError> {
+        spec.validate().map_err(|error| StoreError::invalid("specification", error))?;
+        let plan = TilePlan::new(spec.grid, spec.tile);
+        let arrays = SurfaceArrays::new(&plan)?;
+        let json = metadata(spec, provenance, None)?;
+        let mut puts = Vec::new();
+        for array in arrays.all() {
+            puts.push((layout::surface_object(id, &array.metadata_key()), array.metadata()?));
+        }
+        let y = spec.grid.y.map_or_else(|| vec![0.0], |y| y.coordinates());
+        for (array, values) in [(&arrays.x, spec.grid.x.coordinates()), (&arrays.y, y)] {
+            let chunk = array.encode(&values, values.len())?;
+            puts.push((layout::surface_object(id, &array.chunk_key(&[0])), chunk));
+        }
+        let _change = self.change().await;
+        let path = layout::surface_record(id);
+        if self.objects.exists(&path).await? {
+            return Err(StoreError::already_exists(id));
+        }
+        // A deletion that was interrupted after the commit leaves chunks that would count as tiles of this surface.
+        self.objects.delete_below(&layout::surface(id)).await?;
+        self.commit(&id.to_string(), &layout::surface(id), &path, json, puts).await
+    }
+
+    /// A surface without its values.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of that name.
+    pub async fn get_surface(&self, id: &SurfaceId) -> Result<SurfaceRecord, StoreError> {
+        let path = layout::surface_record(id);
+        let json = self.objects.get(&path).await?.ok_or_else(|| StoreError::not_found(id))?;
+        read_record(id.clone(), &path, &json)
+    }
+
+    /// Stores how a surface ended.
+    ///
+    /// # Errors
+    /// `Ended` when it has ended otherwise already; `Invalid` when the state is not a final one.
+    pub async fn finish_surface(&self, id: &SurfaceId, outcome: &SurfaceOutcome) -> Result<(), StoreError> {
+        if !outcome.state.is_final() {
+            return Err(StoreError::invalid("state", format!("{} is not the end of a job", outcome.state)));
+        }
+        let _change = self.change().await;
+        let record = self.get_surface(id).await?;
+        match &record.outcome {
+            Some(ended) if ended == outcome => Ok(()),
+            Some(_) => Err(StoreError::Ended { name: id.to_string() }),
+            None => {
+                let json = metadata(&record.spec, &record.provenance, Some(outcome))?;
+                self.objects.put(&layout::surface_record(id), json).await
+            }
+        }
+    }
+
+    /// Stores the numeric class of a surface, unless it has one. Returns the one that it has then.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of that name.
+    pub async fn pin_numeric_class(&self, id: &SurfaceId, class: &str) -> Result<String, StoreError> {
+        let _change = self.change().await;
+        let mut record = self.get_surface(id).await?;
+        if record.provenance.numeric_class.is_empty() {
+            class.clone_into(&mut record.provenance.numeric_class);
+            let json = metadata(&record.spec, &record.provenance, record.outcome.as_ref())?;
+            self.objects.put(&layout::surface_record(id), json).await?;
+        }
+        Ok(record.provenance.numeric_class)
+    }
+
+    /// A page of the surfaces, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the backend fails or a record is damaged.
+    pub async fn list_surfaces(&self, page: &Page) -> Result<Listing<SurfaceRecord>, StoreError> {
+        let suffix = layout::SURFACE_SUFFIX;
+        self.list_records(SurfaceId::COLLECTION, page, suffix, layout::surface_record, read_record).await
+    }
+
+    /// Deletes a surface with its values.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of that name.
+    pub async fn delete_surface(&self, id: &SurfaceId) -> Result<(), StoreError> {
+        self.delete_committed(id, &layout::surface(id), &layout::surface_record(id)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use relief_core::Grid;
+
+    use super::*;
+    use crate::conformance::{everything, faulty, on_every_store, provenance, specification};
+    use crate::error::StoreErrorKind;
+
+    fn id() -> SurfaceId {
+        "s-1".parse().expect("an id")
+    }
+
+    fn spec() -> SurfaceSpec {
+        let grid = Grid { x: "-0.7:0.1:5".parse().expect("an axis"), y: Some("-1:1:3".parse().expect("an axis")) };
+        specification(grid, "2x2")
+    }
+
+    fn outcome(state: JobState) -> SurfaceOutcome {
+        SurfaceOutcome {
+            state,
+            reason: None,
+            message: None,
+            points_done: 0,
+            points_non_finite: 0,
+            tiles_done: 0,
+            tiles_retried: 0,
+            ended: "2026-01-31T12:00:00.000Z".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_surface_comes_back_as_it_was_asked_for() {
+        on_every_store(async |store| {
+            store.create_surface(&id(), &spec(), &provenance()).await.expect("a surface");
+            let record = store.get_surface(&id()).await.expect("a record");
+            let expected = SurfaceRecord { id: id(), spec: spec(), provenance: provenance(), outcome: None };
+            assert_eq!(record, expected);
+            let error = store.create_surface(&id(), &spec(), &provenance()).await.expect_err("taken");
+            assert_eq!(error.kind(), StoreErrorKind::AlreadyExists);
+            assert_eq!(store.list_surfaces(&Page::default()).await.expect("a page").items, [expected]);
+            assert_eq!(
+                everything(store).await,
+                [
+                    "surfaces/s-1.zarr/accuracy/zarr.json",
+                    "surfaces/s-1.zarr/flags/zarr.json",
+                    "surfaces/s-1.zarr/loss/zarr.json",
+                    "surfaces/s-1.zarr/x/c/0",
+                    "surfaces/s-1.zarr/x/zarr.json",
+                    "surfaces/s-1.zarr/y/c/0",
+                    "surfaces/s-1.zarr/y/zarr.json",
+                    "surfaces/s-1.zarr/zarr.json",
+                ]
+            );
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn an_outcome_is_final() {
+        on_every_store(async |store| {
+            store.create_surface(&id(), &spec(), &provenance()).await.expect("a surface");
+            let error = store.finish_surface(&id(), &outcome(JobState::Running)).await.expect_err("not an end");
+            assert_eq!(error.kind(), StoreErrorKind::Invalid);
+            let failed = SurfaceOutcome { reason: Some("no evaluator".to_owned()), ..outcome(JobState::Failed) };
+            store.finish_surface(&id(), &failed).await.expect("an end");
+            store.finish_surface(&id(), &failed).await.expect("the same end");
+            let error = store.finish_surface(&id(), &outcome(JobState::Succeeded)).await.expect_err("another end");
+            assert_eq!(error.kind(), StoreErrorKind::FailedPrecondition);
+            let record = store.get_surface(&id()).await.expect("a record");
+            assert_eq!((record.spec, record.outcome), (spec(), Some(failed)));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_is_not_found() {
+        on_every_store(async |store| {
+            store.create_surface(&id(), &spec(), &provenance()).await.expect("a surface");
+            store.delete_surface(&id()).await.expect("a deletion");
+            assert!(everything(store).await.is_empty());
+            for error in [
+                store.get_surface(&id()).await.expect_err("gone"),
+                store.delete_surface(&id()).await.expect_err("gone"),
+                store.read_surface(&id()).await.expect_err("gone"),
+                store.finish_surface(&id(), &outcome(JobState::Succeeded)).await.expect_err("gone"),
+            ] {
+                assert_eq!(error.to_string(), "there is no surfaces/s-1");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_creation_that_fails_leaves_nothing_behind() {
+        let store = faulty(&Arc::new(InMemory::new()), "s-1.zarr/zarr.json");
+        let error = store.create_surface(&id(), &spec(), &provenance()).await.expect_err("a fault");
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(everything(&store).await.is_empty());
+        let curve = SurfaceSpec { grid: Grid { y: None, ..spec().grid }, ..spec() };
+        let error = store.create_surface(&id(), &curve, &provenance()).await.expect_err("a direction too many");
+        assert_eq!(error.kind(), StoreErrorKind::Invalid);
+        assert!(everything(&store).await.is_empty());
+    }
+}

@@ -1,0 +1,185 @@
+//! Surfaces in Zarr v3: metadata and chunks as bytes, without I/O.
+//!
+//! A surface is a group with the arrays `x` (nx) and `y` (ny), one chunk each, and `loss`, `accuracy` (float64, fill
+//! NaN) and `flags` (uint8, fill 0) of shape (ny, nx), whose chunks are the tiles. The only codec is `bytes`,
+//! little-endian, so that every reader of Zarr opens them. Chunks are encoded here and put by the store itself: zarrs
+//! would erase a chunk that equals the fill value, and a tile of NaN is a result like any other.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relief_core::TilePlan;
+use zarrs::array::codec::BytesCodec;
+use zarrs::array::{Array, ArrayBuilder, ArrayBytes, ArrayToBytesCodecTraits, CodecOptions, data_type};
+use zarrs::group::GroupMetadataV3;
+
+use crate::error::StoreError;
+
+/// The file of a group's or an array's metadata.
+pub(crate) const METADATA: &str = "zarr.json";
+
+/// A number as the arrays hold it.
+pub(crate) trait Entry: Copy {
+    const SIZE: usize;
+    const FILL: Self;
+    fn extend_native(self, bytes: &mut Vec<u8>);
+    fn from_native(bytes: &[u8]) -> Option<Self>;
+}
+
+impl Entry for f64 {
+    const SIZE: usize = 8;
+    const FILL: Self = Self::NAN;
+
+    fn extend_native(self, bytes: &mut Vec<u8>) {
+        // One NaN stands for all, so that equal results are equal bytes on every machine.
+        let value = if self.is_nan() { Self::NAN } else { self };
+        bytes.extend(value.to_ne_bytes());
+    }
+
+    fn from_native(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self::from_ne_bytes)
+    }
+}
+
+impl Entry for u8 {
+    const SIZE: usize = 1;
+    const FILL: Self = 0;
+
+    fn extend_native(self, bytes: &mut Vec<u8>) {
+        bytes.push(self);
+    }
+
+    fn from_native(bytes: &[u8]) -> Option<Self> {
+        bytes.first().copied()
+    }
+}
+
+/// One array of a surface.
+pub(crate) struct SurfaceArray {
+    array: Array<()>,
+    chunk_shape: Vec<NonZeroU64>,
+}
+
+/// The arrays of a surface.
+pub(crate) struct SurfaceArrays {
+    pub(crate) x: SurfaceArray,
+    pub(crate) y: SurfaceArray,
+    pub(crate) loss: SurfaceArray,
+    pub(crate) accuracy: SurfaceArray,
+    pub(crate) flags: SurfaceArray,
+}
+
+/// What should be impossible: metadata and chunks made of checked values that zarrs refuses.
+fn refused(error: impl ToString) -> StoreError {
+    StoreError::invalid("surface", format!("zarr refuses it: {}", error.to_string()))
+}
+
+impl SurfaceArrays {
+    pub(crate) fn new(plan: &TilePlan) -> Result<Self, StoreError> {
+        let (ny, nx) = (u64::from(plan.grid().n_rows()), u64::from(plan.grid().n_columns()));
+        let tile = [u64::from(plan.shape().rows), u64::from(plan.shape().columns)];
+        let grid = |name, is_float| SurfaceArray::new(name, &[ny, nx], &tile, &["y", "x"], is_float);
+        Ok(Self {
+            x: SurfaceArray::new("x", &[nx], &[nx], &["x"], true)?,
+            y: SurfaceArray::new("y", &[ny], &[ny], &["y"], true)?,
+            loss: grid("loss", true)?,
+            accuracy: grid("accuracy", true)?,
+            flags: grid("flags", false)?,
+        })
+    }
+
+    pub(crate) fn all(&self) -> [&SurfaceArray; 5] {
+        [&self.x, &self.y, &self.loss, &self.accuracy, &self.flags]
+    }
+}
+
+impl SurfaceArray {
+    fn new(name: &str, shape: &[u64], chunk: &[u64], dimensions: &[&str], is_float: bool) -> Result<Self, StoreError> {
+        let mut builder = if is_float {
+            ArrayBuilder::new(shape, chunk, data_type::float64(), f64::NAN)
+        } else {
+            ArrayBuilder::new(shape, chunk, data_type::uint8(), 0_u8)
+        };
+        let codec = if is_float { BytesCodec::little() } else { BytesCodec::new(None) };
+        builder.dimension_names(Some(dimensions.iter().copied())).array_to_bytes_codec(Arc::new(codec));
+        let array = builder.build(Arc::new(()), &format!("/{name}")).map_err(refused)?;
+        let chunk_shape = chunk.iter().map(|dim| NonZeroU64::new(*dim)).collect::<Option<_>>();
+        Ok(Self { array, chunk_shape: chunk_shape.ok_or_else(|| refused("a chunk is empty"))? })
+    }
+
+    /// The key of the array's metadata in the group.
+    pub(crate) fn metadata_key(&self) -> String {
+        format!("{}/{METADATA}", self.name())
+    }
+
+    pub(crate) fn metadata(&self) -> Result<Bytes, StoreError> {
+        serde_json::to_vec_pretty(self.array.metadata()).map(Bytes::from).map_err(refused)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.array.path().as_str().trim_start_matches('/')
+    }
+
+    /// The key of a chunk in the group.
+    pub(crate) fn chunk_key(&self, chunk: &[u64]) -> String {
+        self.array.chunk_key(chunk).as_str().to_owned()
+    }
+
+    fn chunk_len(&self) -> usize {
+        self.chunk_shape.iter().map(|dim| dim.get() as usize).product()
+    }
+
+    fn chunk_width(&self) -> usize {
+        self.chunk_shape.last().map_or(1, |dim| dim.get() as usize)
+    }
+
+    /// The bytes of a chunk whose top left holds `values`, row-major with `width` columns; the rest is fill.
+    pub(crate) fn encode<T: Entry>(&self, values: &[T], width: usize) -> Result<Bytes, StoreError> {
+        let mut native = Vec::with_capacity(self.chunk_len() * T::SIZE);
+        for row in values.chunks(width.max(1)) {
+            row.iter().for_each(|value| value.extend_native(&mut native));
+            (row.len()..self.chunk_width()).for_each(|_| T::FILL.extend_native(&mut native));
+        }
+        (native.len() / T::SIZE..self.chunk_len()).for_each(|_| T::FILL.extend_native(&mut native));
+        let encoded = self.array.codecs().encode(
+            ArrayBytes::new_flen(native),
+            &self.chunk_shape,
+            self.array.data_type(),
+            self.array.fill_value(),
+            &CodecOptions::default(),
+        );
+        encoded.map(|bytes| Bytes::from(bytes.into_owned())).map_err(refused)
+    }
+
+    /// The top left of a chunk: `height` rows of `width` columns, row-major; none when the chunk is not whole.
+    pub(crate) fn decode<T: Entry>(&self, chunk: &[u8], height: usize, width: usize) -> Option<Vec<T>> {
+        let decoded = self.array.codecs().decode(
+            chunk.into(),
+            &self.chunk_shape,
+            self.array.data_type(),
+            self.array.fill_value(),
+            &CodecOptions::default(),
+        );
+        let native = decoded.ok()?.into_fixed().ok()?;
+        if native.len() != self.chunk_len() * T::SIZE {
+            return None;
+        }
+        let rows = native.chunks_exact(self.chunk_width() * T::SIZE).take(height);
+        let row = |row: &[u8]| row.chunks_exact(T::SIZE).take(width).map(T::from_native).collect::<Vec<_>>();
+        rows.flat_map(row).collect()
+    }
+}
+
+/// The metadata of a group with `attributes`.
+pub(crate) fn group_metadata(attributes: serde_json::Map<String, serde_json::Value>) -> Result<Bytes, StoreError> {
+    let group = GroupMetadataV3::new().with_attributes(attributes);
+    serde_json::to_vec_pretty(&group).map(Bytes::from).map_err(refused)
+}
+
+/// The attributes of a group, from its metadata.
+pub(crate) fn group_attributes(
+    metadata: &[u8],
+) -> Result<serde_json::Map<String, serde_json::Value>, serde_json::Error> {
+    serde_json::from_slice::<GroupMetadataV3>(metadata).map(|group| group.attributes)
+}

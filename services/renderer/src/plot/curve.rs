@@ -1,0 +1,228 @@
+//! Curves: loss and accuracy over one direction, as in Li et al. 2018, figure 2.
+
+use relief_core::{PointFlag, SurfaceValues};
+
+use super::colormap::Color;
+use super::field::{Field, Missing, Range};
+use super::frame::{self, Frame, Side, WIDTH};
+use super::note;
+use super::number::short;
+use super::scene::{Anchor, Point, Rect, Scene, Size, Stroke, TextStyle};
+use super::tick::{self, Ticks};
+use crate::plot::{LossScale, PlotError, PlotSpec};
+
+const LOSS_COLOR: Color = Color(0x1f4fa3);
+const ACCURACY_COLOR: Color = Color(0xb5281e);
+const LINE_WIDTH: f64 = 1.7;
+const AREA_HEIGHT: f64 = 350.0;
+const PADDING: f64 = 0.04;
+const LEGEND_SIZE: f64 = 12.5;
+const LEGEND_SAMPLE: f64 = 24.0;
+
+/// Draws the curve of `values` as SVG.
+pub(super) fn draw(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -> Result<String, PlotError> {
+    let mut scene = Scene::new()?;
+    let n_points = field.n_columns();
+    let x = Range { lo: field.x[0], hi: field.x[n_points - 1] }.widened();
+    let losses: Vec<Option<f64>> = field.positions.iter().map(|position| position.ok()).collect();
+    let (loss_range, loss_ticks) = loss_axis(field);
+    let accuracies = accuracies(values);
+    let accuracy_axis = accuracy_axis(&accuracies);
+
+    let left = frame::vertical_axis_width(&scene, &loss_ticks);
+    let right = match &accuracy_axis {
+        Some((_, ticks)) => WIDTH - frame::vertical_axis_width(&scene, ticks),
+        None => WIDTH - 2.0 * frame::MARGIN,
+    };
+    let header = frame::draw_header(&mut scene, spec.title.as_deref(), None, left, right);
+    let legend = accuracy_axis.is_some();
+    let top = if legend { header + LEGEND_SIZE + 8.0 } else { header + 2.0 };
+    let area = Rect { left, top, right, bottom: top + AREA_HEIGHT };
+    let frame = Frame { area, x, y: loss_range };
+
+    draw_gaps(&mut scene, &frame, field);
+    draw_guides(&mut scene, &frame, &loss_ticks);
+    if let Some((range, ticks)) = &accuracy_axis {
+        let frame = Frame { y: *range, ..frame };
+        draw_line(&mut scene, &frame, field.x, &accuracies, ACCURACY_COLOR);
+        frame::draw_side_axis(&mut scene, &frame, Side::Right, ticks, &spec.accuracy_label, ACCURACY_COLOR);
+        let entries = [(spec.loss_label.as_str(), LOSS_COLOR), (spec.accuracy_label.as_str(), ACCURACY_COLOR)];
+        draw_legend(&mut scene, &entries, right, header + LEGEND_SIZE - 1.0);
+    }
+    draw_line(&mut scene, &frame, field.x, &losses, LOSS_COLOR);
+    frame::draw_box(&mut scene, area);
+    frame::draw_side_axis(&mut scene, &frame, Side::Left, &loss_ticks, &spec.loss_label, LOSS_COLOR);
+    let x_ticks = frame::horizontal_ticks(&scene, x, right - left);
+    let below = frame::draw_bottom_axis(&mut scene, &frame, &x_ticks, &spec.x_label);
+
+    let notes = note::omissions(field);
+    let height = note::draw(&mut scene, &notes, left, below);
+    let description = format!(
+        "Curve of the {}, from {} to {}, over {} ({} to {}).{}",
+        spec.loss_label,
+        short(field.losses.lo),
+        short(field.losses.hi),
+        spec.x_label,
+        short(field.x[0]),
+        short(field.x[n_points - 1]),
+        note::described(&notes),
+    );
+    let title = spec.title.as_deref().unwrap_or(&spec.loss_label);
+    Ok(scene.into_svg(Size { width: WIDTH, height }, spec.width, title, &description))
+}
+
+/// What of the loss scale is shown, and its ticks. A linear scale that comes near zero begins there.
+fn loss_axis(field: &Field<'_>) -> (Range, Ticks) {
+    let mut range = field.range.widened();
+    if field.scale == LossScale::Linear && range.lo >= 0.0 && range.lo < 0.3 * range.hi {
+        range.lo = 0.0;
+    }
+    let padded = range.padded(PADDING);
+    let shown = if field.clip.is_some() { Range { hi: range.hi, ..padded } } else { padded };
+    let ticks = match field.scale {
+        LossScale::Linear => tick::linear(if range.lo == 0.0 { 0.0 } else { shown.lo }, shown.hi, 7),
+        LossScale::Log => tick::logarithmic(shown.lo, shown.hi, 7),
+    };
+    (shown, ticks)
+}
+
+/// The accuracies where the loss is finite: elsewhere an argmax over NaN says nothing.
+fn accuracies(values: &SurfaceValues) -> Vec<Option<f64>> {
+    let points = values.accuracy.iter().zip(&values.flags);
+    points.map(|(accuracy, flag)| Some(*accuracy).filter(|it| it.is_finite() && *flag == PointFlag::Finite)).collect()
+}
+
+/// What of the accuracy scale is shown, and its ticks: all of it, unless accuracies differ by little. None if no
+/// accuracy is known.
+fn accuracy_axis(accuracies: &[Option<f64>]) -> Option<(Range, Ticks)> {
+    let known = accuracies.iter().flatten().copied();
+    let (lo, hi) = known.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), value| (lo.min(value), hi.max(value)));
+    if lo > hi {
+        return None;
+    }
+    let whole = Range { lo: 0.0, hi: 100.0 };
+    let is_share = (0.0..=100.0).contains(&lo) && (0.0..=100.0).contains(&hi);
+    let range = if is_share && (hi - lo >= 30.0 || hi - lo < 0.5) { whole } else { Range { lo, hi }.widened() };
+    let shown = range.padded(PADDING);
+    let limits = if is_share { Range { lo: shown.lo.max(0.0), hi: shown.hi.min(100.0) } } else { shown };
+    Some((shown, tick::linear(limits.lo, limits.hi, 6)))
+}
+
+/// Shades what lies around points that cannot be drawn.
+fn draw_gaps(scene: &mut Scene, frame: &Frame, field: &Field<'_>) {
+    for reason in Missing::ALL {
+        let mut rects: Vec<Rect> = Vec::new();
+        for (idx, position) in field.positions.iter().enumerate() {
+            if *position != Err(reason) {
+                continue;
+            }
+            let here = frame.x(field.x[idx]);
+            let middle = |other: Option<&f64>| other.map_or(here, |other| 0.5 * (here + frame.x(*other)));
+            let left = middle(idx.checked_sub(1).and_then(|before| field.x.get(before)));
+            let right = middle(field.x.get(idx + 1));
+            match rects.last_mut() {
+                Some(rect) if (rect.right - left).abs() < 1e-6 => rect.right = right,
+                _ => rects.push(Rect { left, right, ..frame.area }),
+            }
+        }
+        scene.fill(&rects, note::missing_color(reason));
+    }
+}
+
+fn draw_guides(scene: &mut Scene, frame: &Frame, ticks: &Ticks) {
+    let Rect { left, right, top, bottom } = frame.area;
+    for tick in &ticks.major {
+        let y = frame.y(tick.position);
+        scene.line(Point { x: left, y }, Point { x: right, y }, Stroke::solid(Color::FAINT, 0.8));
+    }
+    if frame.x.lo < 0.0 && 0.0 < frame.x.hi {
+        let x = frame.x(0.0);
+        let stroke = Stroke { color: Color::QUIET, width: 0.8, dash: Some((3.0, 3.0)) };
+        scene.line(Point { x, y: top }, Point { x, y: bottom }, stroke);
+    }
+}
+
+/// Draws a line through the points that have a value, broken where one has none, cut where it leaves the area. A point
+/// without neighbours is a dot.
+fn draw_line(scene: &mut Scene, frame: &Frame, x: &[f64], values: &[Option<f64>], color: Color) {
+    let points: Vec<Option<Point>> =
+        x.iter().zip(values).map(|(x, value)| value.map(|value| frame.point(*x, value))).collect();
+    for run in points.chunk_by(|a, b| a.is_some() && b.is_some()) {
+        let run: Vec<Point> = run.iter().flatten().copied().collect();
+        match run[..] {
+            [point] if frame.area.contains(point, -1.0) => scene.dot(point, 2.2, color),
+            _ => {
+                for piece in below(&run, frame.area.top) {
+                    scene.polyline(&piece, false, Stroke::solid(color, LINE_WIDTH));
+                }
+            }
+        }
+    }
+}
+
+/// Returns the parts of a line that do not rise above `top`.
+fn below(line: &[Point], top: f64) -> Vec<Vec<Point>> {
+    let mut pieces: Vec<Vec<Point>> = Vec::new();
+    let mut is_below = false;
+    for pair in line.windows(2) {
+        let [a, b] = [pair[0], pair[1]];
+        let crossing = |a: Point, b: Point| a.towards(b, (top - a.y) / (b.y - a.y));
+        match (a.y >= top, b.y >= top) {
+            (true, _) if !is_below => pieces.push(vec![a]),
+            (false, true) => pieces.push(vec![crossing(a, b)]),
+            _ => {}
+        }
+        if let Some(piece) = pieces.last_mut() {
+            match (a.y >= top, b.y >= top) {
+                (_, true) => piece.push(b),
+                (true, false) => piece.push(crossing(a, b)),
+                (false, false) => {}
+            }
+        }
+        is_below = b.y >= top;
+    }
+    pieces
+}
+
+/// Draws line samples with the names of `entries`, without their units, ending at `right`.
+fn draw_legend(scene: &mut Scene, entries: &[(&str, Color)], right: f64, base: f64) {
+    let mut x = right;
+    for (label, color) in entries.iter().rev() {
+        let name = label.split(" (").next().unwrap_or(label);
+        let name = scene.typeface.fit(name, LEGEND_SIZE, 180.0);
+        scene.text(&name, Point { x, y: base }, TextStyle::level(LEGEND_SIZE, Color::INK, Anchor::End));
+        x -= scene.typeface.width(&name, LEGEND_SIZE) + 7.0;
+        let y = base - 0.5 * scene.typeface.cap_height(LEGEND_SIZE);
+        scene.line(Point { x: x - LEGEND_SAMPLE, y }, Point { x, y }, Stroke::solid(*color, LINE_WIDTH));
+        x -= LEGEND_SAMPLE + 18.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(points: &[(f64, f64)]) -> Vec<Point> {
+        points.iter().map(|(x, y)| Point { x: *x, y: *y }).collect()
+    }
+
+    #[test]
+    fn a_line_is_cut_where_it_leaves_the_area() {
+        let whole = line(&[(0.0, 10.0), (1.0, 20.0), (2.0, 10.0)]);
+        assert_eq!(below(&whole, 0.0), vec![whole]);
+        let peak = line(&[(0.0, 10.0), (2.0, -10.0), (4.0, 10.0)]);
+        assert_eq!(below(&peak, 0.0), [line(&[(0.0, 10.0), (1.0, 0.0)]), line(&[(3.0, 0.0), (4.0, 10.0)])]);
+        assert!(below(&line(&[(0.0, -1.0), (1.0, -2.0)]), 0.0).is_empty());
+    }
+
+    #[test]
+    fn accuracies_that_differ_by_little_are_enlarged() {
+        let shown = |values: &[f64]| {
+            let values: Vec<_> = values.iter().copied().map(Some).collect();
+            accuracy_axis(&values).map(|(range, _)| range.hi - range.lo)
+        };
+        assert!(shown(&[10.0, 94.0]).expect("an axis") > 100.0);
+        assert!(shown(&[90.0, 94.0]).expect("an axis") < 5.0);
+        assert_eq!(accuracy_axis(&[None, None]), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! The losses as they can be drawn: on their scale, each point that cannot be drawn with the reason.
+
+use relief_core::{PointFlag, SurfaceValues};
+
+use crate::plot::{LossScale, PlotError, PlotSpec};
+
+/// Why a point cannot be drawn; a later one prevails where cells share points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Missing {
+    /// It is not computed yet.
+    Unknown,
+    /// Its loss is finite, but has no logarithm.
+    WithoutLogarithm,
+    /// Its loss is NaN or infinite.
+    NonFinite,
+}
+
+impl Missing {
+    /// All reasons.
+    pub(super) const ALL: [Self; 3] = [Self::NonFinite, Self::WithoutLogarithm, Self::Unknown];
+}
+
+/// A part of a scale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Range {
+    /// The lower end.
+    pub lo: f64,
+    /// The upper end.
+    pub hi: f64,
+}
+
+impl Range {
+    /// Where `position` lies: 0 at the lower end, 1 at the upper.
+    pub(super) fn share(self, position: f64) -> f64 {
+        // Halved, the difference of two huge numbers does not overflow.
+        (0.5 * position - 0.5 * self.lo) / (0.5 * self.hi - 0.5 * self.lo)
+    }
+
+    /// Whether both ends are one for all practical purposes.
+    pub(super) fn is_point(self) -> bool {
+        self.hi - self.lo <= 1e-12 * self.lo.abs().max(self.hi.abs())
+    }
+
+    /// Returns the range, or a range around it if it is a point.
+    pub(super) fn widened(self) -> Self {
+        if !self.is_point() {
+            return self;
+        }
+        let margin = if self.lo == 0.0 { 0.1 } else { 0.1 * self.lo.abs() };
+        self.grown(margin)
+    }
+
+    fn grown(self, margin: f64) -> Self {
+        Self { lo: (self.lo - margin).max(f64::MIN), hi: (self.hi + margin).min(f64::MAX) }
+    }
+
+    /// Returns the range with `share` of its length added at each end.
+    pub(super) fn padded(self, share: f64) -> Self {
+        self.grown(share * self.hi - share * self.lo)
+    }
+}
+
+/// The limit above which losses are clipped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Clip {
+    /// The greatest loss that is drawn as it is.
+    pub limit: f64,
+    /// The greatest loss there is.
+    pub greatest: f64,
+    /// How many losses are above the limit.
+    pub n_points: usize,
+}
+
+/// The losses of a surface as they can be drawn.
+pub(super) struct Field<'a> {
+    /// The coefficients of the columns.
+    pub x: &'a [f64],
+    /// The coefficients of the rows.
+    pub y: &'a [f64],
+    /// For each point the position of its loss on the scale, not clipped, or why it cannot be drawn.
+    pub positions: Vec<Result<f64, Missing>>,
+    /// What of the scale is drawn: the least to the greatest position, or to the limit.
+    pub range: Range,
+    /// The least and the greatest loss that can be drawn.
+    pub losses: Range,
+    /// The limit, if losses are above it.
+    pub clip: Option<Clip>,
+    /// The scale.
+    pub scale: LossScale,
+}
+
+impl<'a> Field<'a> {
+    /// Returns what of `values`, whose shape is right, can be drawn on the scale of `spec`.
+    pub(super) fn new(values: &'a SurfaceValues, spec: &PlotSpec) -> Result<Self, PlotError> {
+        let points = values.loss.iter().zip(&values.flags);
+        let positions: Vec<_> = points.map(|(loss, flag)| position(*loss, *flag, spec.scale)).collect();
+        let drawn = values.loss.iter().zip(&positions).filter(|(_, position)| position.is_ok());
+        let mut losses: Vec<f64> = drawn.map(|(loss, _)| *loss).collect();
+        losses.sort_by(f64::total_cmp);
+        let (Some(least), Some(greatest)) = (losses.first().copied(), losses.last().copied()) else {
+            return Err(nothing(&positions));
+        };
+        let limit = match (spec.loss_max, spec.scale) {
+            (Some(loss_max), _) if loss_max <= least => return Err(PlotError::LossMaxTooLow { loss_max, least }),
+            (Some(loss_max), _) => Some(loss_max),
+            (None, LossScale::Linear) => outlier_limit(&losses),
+            (None, LossScale::Log) => None,
+        };
+        let clip = limit.filter(|limit| *limit < greatest).map(|limit| Clip {
+            limit,
+            greatest,
+            n_points: losses.iter().filter(|loss| **loss > limit).count(),
+        });
+        let scaled = |loss: f64| if spec.scale == LossScale::Log { loss.log10() } else { loss };
+        let range = Range { lo: scaled(least), hi: scaled(clip.map_or(greatest, |clip| clip.limit)) };
+        let losses = Range { lo: least, hi: greatest };
+        Ok(Self { x: &values.x, y: &values.y, positions, range, losses, clip, scale: spec.scale })
+    }
+
+    /// The number of columns.
+    pub(super) fn n_columns(&self) -> usize {
+        self.x.len()
+    }
+
+    /// The number of rows.
+    pub(super) fn n_rows(&self) -> usize {
+        self.y.len()
+    }
+
+    /// The number of points that cannot be drawn for a reason.
+    pub(super) fn n_missing(&self, reason: Missing) -> usize {
+        self.positions.iter().filter(|position| **position == Err(reason)).count()
+    }
+}
+
+fn position(loss: f64, flag: PointFlag, scale: LossScale) -> Result<f64, Missing> {
+    match scale {
+        _ if flag == PointFlag::Never => Err(Missing::Unknown),
+        _ if !loss.is_finite() || flag != PointFlag::Finite => Err(Missing::NonFinite),
+        LossScale::Log if loss <= 0.0 => Err(Missing::WithoutLogarithm),
+        LossScale::Log => Ok(loss.log10()),
+        LossScale::Linear => Ok(loss),
+    }
+}
+
+fn nothing(positions: &[Result<f64, Missing>]) -> PlotError {
+    let count = |reason| positions.iter().filter(|position| **position == Err(reason)).count();
+    let n_finite = count(Missing::WithoutLogarithm);
+    let n_computed = positions.len() - count(Missing::Unknown);
+    match (n_computed, n_finite) {
+        (0, _) => PlotError::NothingComputed { n_points: positions.len() },
+        (_, 0) => PlotError::NothingFinite { n_computed },
+        _ => PlotError::NothingPositive { n_finite },
+    }
+}
+
+/// Returns a round limit a little above nine tenths of the sorted losses if the rest would take more than four fifths
+/// of a linear scale.
+fn outlier_limit(losses: &[f64]) -> Option<f64> {
+    let (least, greatest) = (*losses.first()?, *losses.last()?);
+    let high = *losses.get((losses.len() * 9) / 10)?;
+    let spread = high - least;
+    if spread <= 0.0 || greatest - least <= 5.0 * spread {
+        return None;
+    }
+    let limit = least + 1.25 * spread;
+    let step = super::tick::Step::dividing(least, limit, 10)?;
+    step.multiples(limit, limit + 1.25 * spread).first().copied()
+}
+
+/// Checks that the values belong to a grid.
+pub(super) fn check_shape(values: &SurfaceValues) -> Result<(), PlotError> {
+    let (n_rows, n_columns) = (values.n_rows(), values.n_columns());
+    if n_rows == 0 || n_columns == 0 {
+        return Err(PlotError::NoPoints);
+    }
+    let lengths = [("loss", values.loss.len()), ("accuracy", values.accuracy.len()), ("flags", values.flags.len())];
+    if let Some((array, length)) = lengths.into_iter().find(|(_, length)| *length != n_rows * n_columns) {
+        return Err(PlotError::Shape { array, length, n_rows, n_columns });
+    }
+    for (axis, coordinates) in [('x', &values.x), ('y', &values.y)] {
+        let is_rising = coordinates.windows(2).all(|pair| pair[0] < pair[1]);
+        if !is_rising || !coordinates.iter().all(|coordinate| coordinate.is_finite()) {
+            return Err(PlotError::Coordinates { axis });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outliers_are_clipped_at_a_round_limit_and_ordinary_values_are_not() {
+        let mut losses: Vec<f64> = (0..100).map(f64::from).collect();
+        assert_eq!(outlier_limit(&losses), None);
+        losses[99] = 1e6;
+        assert_eq!(outlier_limit(&losses), Some(120.0));
+        assert_eq!(outlier_limit(&[1.0; 9]), None);
+    }
+
+    #[test]
+    fn ranges_of_huge_numbers_do_not_overflow() {
+        let range = Range { lo: f64::MIN, hi: f64::MAX };
+        assert_eq!(range.share(0.0), 0.5);
+        assert!(!range.is_point());
+    }
+
+    #[test]
+    fn a_point_is_widened() {
+        assert_eq!(Range { lo: 0.0, hi: 0.0 }.widened(), Range { lo: -0.1, hi: 0.1 });
+        assert_eq!(Range { lo: 1.0, hi: 2.0 }.widened(), Range { lo: 1.0, hi: 2.0 });
+    }
+}

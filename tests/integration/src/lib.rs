@@ -1,0 +1,1 @@
+//! Behaviour of the platform as a whole

@@ -1,0 +1,1 @@
+//! Clusters of services inside a test

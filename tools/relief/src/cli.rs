@@ -1,0 +1,223 @@
+//! What can be asked for on the command line.
+
+mod surface;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use relief_core::{CheckpointId, DatasetId, NetworkId, RunId, Split};
+use relief_graph::InputShape;
+use relief_rpc::Endpoint;
+
+use crate::output::OutputFormat;
+pub(crate) use surface::{
+    CreateArguments, ExportArguments, ExportFormat, PlotCommand, PlotSurfaceArguments, SurfaceCommand,
+};
+
+/// See a neural network's loss landscape
+///
+/// `relief quickstart` shows all of it in a minute. `relief up` starts a server on this machine, which the other
+/// commands talk to unless --endpoint names another.
+#[derive(Debug, Parser)]
+#[command(name = "relief", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// The server, http://HOST:PORT
+    #[arg(long, global = true, env = "RELIEF_ENDPOINT", default_value = "http://127.0.0.1:7373", value_name = "URL")]
+    pub(crate) endpoint: Endpoint,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: OutputFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a network on real images and draw its loss surface, in one process
+    Quickstart(QuickstartArguments),
+    /// Run all services in one process on this machine, until it is stopped
+    Up(UpArguments),
+    /// What to compute: built-in and stored networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Inputs and targets
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
+    /// Parameters from elsewhere; those of training runs are snapshots of the run
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
+    /// Train a network; prints the name of the run
+    Train(TrainArguments),
+    /// Training runs
+    #[command(subcommand)]
+    Run(RunCommand),
+    /// Loss surfaces and curves
+    #[command(subcommand)]
+    Surface(SurfaceCommand),
+    /// Pictures
+    #[command(subcommand)]
+    Plot(PlotCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuickstartArguments {
+    /// The directory for the store, the plots and the values; may be there already
+    #[arg(long, default_value = "relief-quickstart", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArguments {
+    /// The directory that holds the store; made when absent
+    #[arg(long, env = "RELIEF_UP_DATA", default_value = "relief-data", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, env = "RELIEF_UP_LISTEN", default_value = "127.0.0.1:7373", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetworkCommand {
+    /// List the built-in networks, and those stored on the server when there is one
+    List,
+    /// Show the layers and parameters of a built-in network, or the record of a stored one
+    Show(NetworkArguments),
+    /// Write a built-in network as an ONNX file with its weights
+    Export {
+        #[command(flatten)]
+        network: NetworkArguments,
+        /// The ONNX file to write; - for standard output
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// A safetensors file with the weights to put in; without it, initial weights of seed 0
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArguments {
+    /// The network, as in lenet5
+    pub(crate) name: NetworkId,
+    /// The shape of the images; that which the network was designed for unless given
+    #[arg(long, value_name = "CxHxW")]
+    pub(crate) input: Option<InputShape>,
+    /// The number of classes; that which the network was designed for unless given
+    #[arg(long, value_name = "N")]
+    pub(crate) classes: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Import one split of a dataset; the first one makes it
+    Import(DatasetImportArguments),
+    /// List the datasets
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetImportArguments {
+    /// The name to store it under
+    pub(crate) name: DatasetId,
+    /// The format of the files
+    #[arg(long, value_enum)]
+    pub(crate) format: DatasetFormat,
+    /// The images and the labels, each compressed with gzip or not
+    #[arg(num_args = 2, required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Which split the files are: train or test
+    #[arg(long, default_value = "train")]
+    pub(crate) split: Split,
+    /// Per channel, subtracted from pixel / 255; the training split's mean unless given
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "NUMBER,...")]
+    pub(crate) mean: Vec<f64>,
+    /// Per channel, divides after the mean is subtracted; the training split's deviation unless given
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "NUMBER,...")]
+    pub(crate) std: Vec<f64>,
+    /// The number of classes; one more than the largest target unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) classes: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DatasetFormat {
+    /// The format of MNIST
+    Idx,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckpointCommand {
+    /// Import a safetensors file
+    Import {
+        /// The network that the parameters belong to
+        #[arg(long)]
+        network: NetworkId,
+        /// The name to store it under
+        name: CheckpointId,
+        /// The safetensors file, its tensors named as the network's parameters
+        file: PathBuf,
+    },
+    /// List the imported checkpoints
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArguments {
+    /// The network; a built-in one takes the dataset's shape and classes
+    #[arg(long)]
+    pub(crate) network: NetworkId,
+    /// The dataset; its training split is trained on
+    #[arg(long)]
+    pub(crate) dataset: DatasetId,
+    /// Passes over the training split
+    #[arg(long)]
+    pub(crate) epochs: u32,
+    /// Samples per step [default: 128]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<u32>,
+    /// The initial learning rate [default: 0.1]
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) rate: Option<f64>,
+    /// Nesterov momentum [default: 0.9]
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) momentum: Option<f64>,
+    /// Weight decay on every trainable tensor [default: 5e-4]
+    #[arg(long, allow_negative_numbers = true, value_name = "DECAY")]
+    pub(crate) weight_decay: Option<f64>,
+    /// Epochs after which the rate is divided by 10
+    #[arg(long, value_delimiter = ',', value_name = "EPOCH,...")]
+    pub(crate) milestones: Vec<u32>,
+    /// Seeds initialisation and shuffling
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Follow it to its end
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunCommand {
+    /// List the runs, newest first
+    List,
+    /// Show a run and its snapshots
+    Get {
+        /// The run
+        #[arg(value_name = "ID")]
+        name: RunId,
+    },
+    /// Follow a run to its end
+    Watch {
+        /// The run
+        #[arg(value_name = "ID")]
+        name: RunId,
+    },
+    /// Stop a run; its snapshots stay
+    Cancel {
+        /// The run
+        #[arg(value_name = "ID")]
+        name: RunId,
+    },
+}

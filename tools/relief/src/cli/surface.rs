@@ -1,0 +1,177 @@
+//! What can be asked about surfaces.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use relief_api::plot::v1::{self as wire, PlotFormat};
+use relief_core::{Axis, CheckpointName, DatasetId, Ignore, NetworkId, Normalization, Split, SurfaceId, TileShape};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SurfaceCommand {
+    /// Compute a surface (two axes) or a curve (one); prints its name
+    Create(CreateArguments),
+    /// Show a surface and how far it is
+    Get {
+        /// The surface
+        #[arg(value_name = "ID")]
+        name: SurfaceId,
+    },
+    /// Follow a surface to its end
+    Watch {
+        /// The surface
+        #[arg(value_name = "ID")]
+        name: SurfaceId,
+    },
+    /// Stop a surface; what is computed stays
+    Cancel {
+        /// The surface
+        #[arg(value_name = "ID")]
+        name: SurfaceId,
+    },
+    /// Delete a surface and its values
+    Delete {
+        /// The surface
+        #[arg(value_name = "ID")]
+        name: SurfaceId,
+    },
+    /// List the surfaces, newest first
+    List,
+    /// Write the values to a file
+    Export(ExportArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArguments {
+    /// The network
+    #[arg(long)]
+    pub(crate) network: NetworkId,
+    /// The parameters at the origin: checkpoints/ID, or runs/ID/snapshots/EPOCH
+    #[arg(long, value_name = "NAME")]
+    pub(crate) checkpoint: CheckpointName,
+    /// The dataset that the loss is a mean over
+    #[arg(long)]
+    pub(crate) dataset: DatasetId,
+    /// Which samples: train or test
+    #[arg(long, default_value = "train")]
+    pub(crate) split: Split,
+    /// The coefficients of the first direction, as in --x=-1:1:51
+    #[arg(long, allow_hyphen_values = true, value_name = "MIN:MAX:COUNT")]
+    pub(crate) x: Axis,
+    /// The coefficients of the second direction; without it, a curve
+    #[arg(long, allow_hyphen_values = true, value_name = "MIN:MAX:COUNT")]
+    pub(crate) y: Option<Axis>,
+    /// How directions are scaled against the weights: filter, layer, weight or none
+    #[arg(long, default_value = "filter")]
+    pub(crate) normalization: Normalization,
+    /// Which tensors do not move: bias_bn or none
+    #[arg(long, default_value = "bias_bn")]
+    pub(crate) ignore: Ignore,
+    /// Seeds the directions
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Only the first so many samples; all unless given
+    #[arg(long, value_name = "SAMPLES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// The points that one evaluator computes at a time; chosen by the server unless given
+    #[arg(long, value_name = "ROWSxCOLUMNS")]
+    pub(crate) tile: Option<TileShape>,
+    /// Follow it to its end
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// The surface
+    #[arg(value_name = "ID")]
+    pub(crate) name: SurfaceId,
+    /// The format of the file
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+    /// The file to write; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// {"x": [...], "y": [...], "loss": [[...]], "accuracy": [[...]]}, a row per y; null where not finite or not
+    /// computed
+    Json,
+    /// Columns x, y, loss, accuracy and flag, a line per point (flag: 0 not computed, 1 finite, 2 NaN, 3 inf, 4 -inf)
+    Csv,
+    /// NumPy arrays x, y, loss, accuracy and flags
+    Npz,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlotCommand {
+    /// Draw a surface or a curve
+    Surface(PlotSurfaceArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlotSurfaceArguments {
+    /// The surface
+    #[arg(value_name = "ID")]
+    pub(crate) name: SurfaceId,
+    /// What to draw; contour for a surface and curve for a curve unless given
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<PlotKind>,
+    /// Draw the logarithm of the loss
+    #[arg(long)]
+    pub(crate) log: bool,
+    /// The text above the picture; the network and the checkpoint unless given
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) title: String,
+    /// The file to write, .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PlotFile,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlotKind {
+    /// Loss and accuracy over one axis
+    Curve,
+    /// Labelled lines of equal loss
+    Contour,
+    /// A coloured cell per point
+    Heatmap,
+}
+
+impl From<PlotKind> for wire::PlotKind {
+    fn from(kind: PlotKind) -> Self {
+        match kind {
+            PlotKind::Curve => Self::Curve,
+            PlotKind::Contour => Self::Contour,
+            PlotKind::Heatmap => Self::Heatmap,
+        }
+    }
+}
+
+/// The file of a picture, whose form its extension says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlotFile {
+    pub(crate) path: PathBuf,
+    pub(crate) format: PlotFormat,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the extension must be .svg or .png")]
+pub(crate) struct PlotFileError;
+
+impl FromStr for PlotFile {
+    type Err = PlotFileError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path = Path::new(text);
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let format = match extension.as_deref() {
+            Some("svg") => PlotFormat::Svg,
+            Some("png") => PlotFormat::Png,
+            _ => return Err(PlotFileError),
+        };
+        Ok(Self { path: path.to_owned(), format })
+    }
+}

@@ -1,0 +1,108 @@
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
+use relief_core::Axis;
+
+use super::*;
+
+const CREATE: [&str; 9] =
+    ["relief", "surface", "create", "--network", "lenet5", "--checkpoint", "runs/r/snapshots/5", "--dataset", "d"];
+
+fn create(more: &[&str]) -> Result<CreateArguments, clap::Error> {
+    match Cli::try_parse_from(CREATE.iter().chain(more))?.command {
+        Command::Surface(SurfaceCommand::Create(arguments)) => Ok(arguments),
+        command => panic!("another command: {command:?}"),
+    }
+}
+
+fn refusal(more: &[&str]) -> clap::Error {
+    create(more).expect_err("wrong use")
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn axes_may_start_below_zero_with_and_without_an_equals_sign() {
+    let axis = Axis::new(-1.0, 1.0, 51).expect("a good axis");
+    for more in [&["--x=-1:1:51", "--y=-1:1:51"][..], &["--x", "-1:1:51", "--y", "-1:1:51"]] {
+        let arguments = create(more).expect("right use");
+        assert_eq!((arguments.x, arguments.y), (axis, Some(axis)));
+    }
+    assert_eq!(create(&["--x", "-1:1:51"]).expect("right use").y, None);
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_flag_its_value_and_what_would_be_right() {
+    for (more, parts) in [
+        (&["--x", "1:-1:0"][..], &["--x", "1:-1:0", "at least 1 point"][..]),
+        (&["--x=1:-1:5"], &["--x", "1:-1:5", "write the smaller end first"]),
+        (&["--x=NaN:1:5"], &["--x", "NaN:1:5", "must be finite"]),
+        (&["--x=0:1:3", "--y", "0:1"], &["--y", "0:1", "min:max:count"]),
+        (&["--x=0:1:3", "--tile", "0x3"], &["--tile", "0x3", "ROWSxCOLUMNS"]),
+        (&["--x=0:1:3", "--normalization", "sum"], &["--normalization", "sum", "filter, layer, weight, none"]),
+        (&["--x=0:1:3", "--ignore", "all"], &["--ignore", "all", "bias_bn, none"]),
+        (&["--x=0:1:3", "--split", "val"], &["--split", "val", "train, test"]),
+        (&["--x=0:1:3", "--limit", "0"], &["--limit", "0", "1.."]),
+    ] {
+        let error = refusal(more);
+        assert_eq!(error.kind(), ErrorKind::ValueValidation, "{more:?}");
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+}
+
+#[test]
+fn names_that_leave_the_store_are_wrong_use() {
+    for arguments in [
+        &["relief", "surface", "get", "../x"][..],
+        &["relief", "run", "get", "a/b"],
+        &["relief", "network", "show", "../../etc/passwd"],
+        &["relief", "dataset", "import", "a..b", "--format", "idx", "images", "labels"],
+        &["relief", "checkpoint", "import", "--network", "lenet5", "/x", "file"],
+    ] {
+        let error = Cli::try_parse_from(arguments).expect_err("wrong use");
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::ValueValidation, 2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_form_of_a_plot_is_its_extension() {
+    let plot = |out: &'static str| Cli::try_parse_from(["relief", "plot", "surface", "s", "--log", "--out", out]);
+    match plot("a/b.PNG").expect("right use").command {
+        Command::Plot(PlotCommand::Surface(arguments)) => {
+            assert_eq!(arguments.out.format, relief_api::plot::v1::PlotFormat::Png);
+            assert!(arguments.log && arguments.kind.is_none());
+        }
+        command => panic!("another command: {command:?}"),
+    }
+    for bad in ["b.pdf", "b", ".svg"] {
+        assert_eq!(plot(bad).expect_err("wrong use").exit_code(), 2, "{bad}");
+    }
+}
+
+#[test]
+fn lists_are_separated_by_commas() {
+    let arguments = ["relief", "train", "--network", "n", "--dataset", "d", "--epochs", "9", "--milestones", "3,6"];
+    match Cli::try_parse_from(arguments).expect("right use").command {
+        Command::Train(arguments) => assert_eq!(arguments.milestones, [3, 6]),
+        command => panic!("another command: {command:?}"),
+    }
+    let import = ["relief", "dataset", "import", "d", "--format", "idx", "images", "labels", "--mean", "-0.5,0.25,1"];
+    match Cli::try_parse_from(import).expect("right use").command {
+        Command::Dataset(DatasetCommand::Import(arguments)) => {
+            assert_eq!(arguments.mean, [-0.5, 0.25, 1.0]);
+            assert_eq!(arguments.paths.len(), 2);
+        }
+        command => panic!("another command: {command:?}"),
+    }
+}
+
+#[test]
+fn the_endpoint_may_stand_anywhere_and_must_be_an_address() {
+    let parse = |endpoint| Cli::try_parse_from(["relief", "surface", "list", "--endpoint", endpoint]);
+    assert_eq!(parse("http://host:1").expect("right use").endpoint.to_string(), "http://host:1");
+    assert_eq!(parse("host:1").expect_err("wrong use").exit_code(), 2);
+}

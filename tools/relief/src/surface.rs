@@ -1,0 +1,194 @@
+//! `relief surface`: loss surfaces and curves.
+
+mod view;
+
+use relief_api::convert::job::state_from_wire;
+use relief_api::convert::surface::{direction_to_wire, split_to_wire};
+use relief_api::surface::v1::{
+    self as wire, CancelSurfaceRequest, CreateSurfaceRequest, DeleteSurfaceRequest, GetSurfaceRequest,
+    ListSurfacesRequest, Surface, SurfaceSpec, WatchSurfaceRequest,
+};
+use relief_core::{Axis, DirectionSpec, SurfaceId};
+use serde_json::json;
+
+use crate::cli::{CreateArguments, ExportArguments, SurfaceCommand};
+use crate::client::{Client, list_all};
+use crate::job::{self, Job, Step};
+use crate::output::{self, Output};
+use crate::{export, file, values};
+pub(crate) use view::to_json;
+
+pub(crate) async fn run(command: SurfaceCommand, client: &Client, output: Output) -> anyhow::Result<()> {
+    match command {
+        SurfaceCommand::Create(arguments) => {
+            let surface = create(client, spec(&arguments)).await?;
+            output.print(|| to_json(&surface), || surface.name.clone())?;
+            if arguments.watch { watch(client, &surface.name).await } else { Ok(()) }
+        }
+        SurfaceCommand::Get { name } => print(client, output, &name).await,
+        SurfaceCommand::Watch { name } => {
+            watch(client, &name.to_string()).await?;
+            print(client, output, &name).await
+        }
+        SurfaceCommand::Cancel { name } => cancel(client, output, &name).await,
+        SurfaceCommand::Delete { name } => delete(client, &name).await,
+        SurfaceCommand::List => list(client, output).await,
+        SurfaceCommand::Export(arguments) => export(client, &arguments).await,
+    }
+}
+
+pub(crate) async fn create(client: &Client, spec: SurfaceSpec) -> anyhow::Result<Surface> {
+    let request = CreateSurfaceRequest { spec: Some(spec), surface_id: String::new() };
+    let response = client.surfaces().create_surface(request).await.map_err(|status| client.refused(status))?;
+    Ok(client.required("surface", response.into_inner().surface)?)
+}
+
+async fn watch(client: &Client, name: &str) -> anyhow::Result<()> {
+    job::until_interrupted(job(name, name), follow(client, name, name)).await
+}
+
+fn job<'a>(name: &'a str, label: &'a str) -> Job<'a> {
+    Job { noun: "surface", name, label, unit: "points" }
+}
+
+/// Shows the progress of a surface under `label` until it has succeeded.
+pub(crate) async fn follow(client: &Client, name: &str, label: &str) -> anyhow::Result<()> {
+    let request = WatchSurfaceRequest { name: name.to_owned(), after_revision: 0 };
+    let changes = client.surfaces().watch_surface(request).await.map_err(|status| client.refused(status))?.into_inner();
+    job::follow(client, job(name, label), changes, |change| change.surface.map(|surface| step(&surface))).await
+}
+
+fn step(surface: &Surface) -> Step {
+    let status = surface.status.clone().unwrap_or_default();
+    let rate = Some(status.points_per_second).filter(|rate| *rate > 0.0).map(|rate| format!("{rate:.1} points/s"));
+    let count = |n: u64, what: &str| Some(format!("{n} {what}")).filter(|_| n > 0);
+    let detail = [
+        rate,
+        count(status.points_non_finite, "not finite"),
+        count(status.tiles_retried, "tiles retried"),
+        Some(status.waiting_reason).filter(|reason| !reason.is_empty()).map(|reason| format!("waiting: {reason}")),
+    ];
+    Step {
+        state: state_from_wire(status.state),
+        done: status.points_done,
+        total: status.points_total,
+        detail: detail.into_iter().flatten().collect::<Vec<_>>().join(", "),
+        eta_seconds: status.eta.map(|eta| eta.seconds as f64 + f64::from(eta.nanos) * 1e-9),
+        error: status.error,
+    }
+}
+
+async fn get(client: &Client, name: &SurfaceId) -> anyhow::Result<Surface> {
+    let request = GetSurfaceRequest { name: name.to_string() };
+    let response = client.surfaces().get_surface(request).await.map_err(|status| client.refused(status))?;
+    Ok(client.required("surface", response.into_inner().surface)?)
+}
+
+async fn print(client: &Client, output: Output, name: &SurfaceId) -> anyhow::Result<()> {
+    let surface = get(client, name).await?;
+    output.print(|| to_json(&surface), || view::description(&surface))
+}
+
+async fn cancel(client: &Client, output: Output, name: &SurfaceId) -> anyhow::Result<()> {
+    let request = CancelSurfaceRequest { name: name.to_string() };
+    let response = client.surfaces().cancel_surface(request).await.map_err(|status| client.refused(status))?;
+    let surface = client.required("surface", response.into_inner().surface)?;
+    output.print(|| to_json(&surface), || view::description(&surface))
+}
+
+async fn delete(client: &Client, name: &SurfaceId) -> anyhow::Result<()> {
+    let request = DeleteSurfaceRequest { name: name.to_string() };
+    client.surfaces().delete_surface(request).await.map_err(|status| client.refused(status))?;
+    output::note(&format!("{name} is deleted"));
+    Ok(())
+}
+
+async fn list(client: &Client, output: Output) -> anyhow::Result<()> {
+    let surfaces = list_all!(client, surfaces.list_surfaces, ListSurfacesRequest, surfaces);
+    output.print(|| json!({"surfaces": surfaces.iter().map(to_json).collect::<Vec<_>>()}), || view::table(&surfaces))
+}
+
+async fn export(client: &Client, ExportArguments { name, format, out }: &ExportArguments) -> anyhow::Result<()> {
+    let values = values::read(client, name).await?;
+    file::write(out, &export::encode(&values, *format)?)?;
+    if !values.is_complete() {
+        output::note(&format!("{name} is not complete; what is not computed is marked so in the file"));
+    }
+    Ok(())
+}
+
+fn spec(arguments: &CreateArguments) -> SurfaceSpec {
+    let &CreateArguments { seed, normalization, ignore, .. } = arguments;
+    let direction = direction_to_wire(&DirectionSpec::Random { seed, normalization, ignore });
+    SurfaceSpec {
+        network: arguments.network.to_string(),
+        plane: Some(wire::Plane {
+            origin: arguments.checkpoint.to_string(),
+            y: arguments.y.map(|_| direction.clone()),
+            x: Some(direction),
+        }),
+        x: Some(axis(arguments.x)),
+        y: arguments.y.map(axis),
+        data: Some(wire::DatasetSlice {
+            dataset: arguments.dataset.to_string(),
+            split: split_to_wire(arguments.split).into(),
+            limit: arguments.limit,
+        }),
+        tile: arguments.tile.map(|tile| wire::TileShape { rows: tile.rows, columns: tile.columns }),
+    }
+}
+
+pub(crate) fn axis(axis: Axis) -> wire::Axis {
+    wire::Axis { min: axis.min(), max: axis.max(), count: axis.count() }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use relief_api::convert::surface::spec_from_wire;
+    use relief_core::{Ignore, Normalization, Split};
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn asked(more: &[&str]) -> SurfaceSpec {
+        let base =
+            ["relief", "surface", "create", "--network", "n", "--checkpoint", "c", "--dataset", "d", "--x=-1:1:5"];
+        match Cli::try_parse_from(base.iter().chain(more)).expect("right use").command {
+            Command::Surface(SurfaceCommand::Create(arguments)) => spec(&arguments),
+            command => panic!("another command: {command:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_is_what_the_flags_say() {
+        let flags = "--y 0:1:3 --normalization layer --ignore none --seed 7 --split test --limit 9 --tile 2x3";
+        let spec = spec_from_wire(Some(asked(&flags.split(' ').collect::<Vec<_>>()))).expect("a valid request");
+        assert_eq!(spec.plane.origin.to_string(), "checkpoints/c");
+        let direction = DirectionSpec::Random { seed: 7, normalization: Normalization::Layer, ignore: Ignore::None };
+        assert_eq!((&spec.plane.x, spec.plane.y.as_ref()), (&direction, Some(&direction)));
+        assert_eq!((spec.grid.n_columns(), spec.grid.n_rows()), (5, 3));
+        assert_eq!((spec.data.split, spec.data.limit), (Split::Test, Some(9)));
+        assert_eq!(spec.tile.to_string(), "2x3");
+    }
+
+    #[test]
+    fn one_axis_makes_a_curve() {
+        let spec = spec_from_wire(Some(asked(&[]))).expect("a valid request");
+        assert!(spec.grid.y.is_none() && spec.plane.y.is_none());
+    }
+
+    #[test]
+    fn progress_says_why_nothing_happens() {
+        let status = wire::SurfaceStatus {
+            points_total: 9,
+            points_done: 3,
+            points_per_second: 2.0,
+            tiles_retried: 1,
+            waiting_reason: "no evaluator is reachable".to_owned(),
+            ..wire::SurfaceStatus::default()
+        };
+        let step = step(&Surface { status: Some(status), ..Surface::default() });
+        assert_eq!(step.detail, "2.0 points/s, 1 tiles retried, waiting: no evaluator is reachable");
+    }
+}

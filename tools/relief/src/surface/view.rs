@@ -1,0 +1,191 @@
+//! Surfaces as JSON and as tables.
+
+use relief_api::convert::job::state_from_wire;
+use relief_api::convert::surface::{direction_from_wire, split_from_wire};
+use relief_api::surface::v1::{Axis, DatasetSlice, Direction, Surface, SurfaceSpec, SurfaceStatus};
+use relief_core::{DirectionSpec, JobState, Split};
+use serde_json::{Value, json};
+
+use crate::job::reason;
+use crate::output;
+use crate::progress::words;
+
+fn state(status: &SurfaceStatus) -> &'static str {
+    state_from_wire(status.state).map_or("unknown", JobState::as_str)
+}
+
+fn split(data: &DatasetSlice) -> &'static str {
+    split_from_wire(data.split).map_or("unknown", Split::as_str)
+}
+
+/// The direction in JSON as in the API; null when it is of a kind unknown here.
+fn direction_json(direction: &Direction) -> Value {
+    direction_from_wire(direction.clone()).ok().and_then(|spec| serde_json::to_value(spec).ok()).unwrap_or_default()
+}
+
+fn axis_json(axis: &Axis) -> Value {
+    json!({"min": axis.min, "max": axis.max, "count": axis.count})
+}
+
+pub(crate) fn to_json(surface: &Surface) -> Value {
+    json!({
+        "name": surface.name,
+        "spec": surface.spec.as_ref().map(spec_json),
+        "status": surface.status.as_ref().map(status_json),
+        "provenance": surface.provenance.as_ref().map(|provenance| json!({
+            "network_digest": provenance.network_digest,
+            "checkpoint_digest": provenance.checkpoint_digest,
+            "dataset_digest": provenance.dataset_digest,
+            "numeric_class": provenance.numeric_class,
+            "relief_version": provenance.relief_version,
+            "create_time": provenance.create_time.as_ref().map(ToString::to_string),
+        })),
+    })
+}
+
+fn spec_json(spec: &SurfaceSpec) -> Value {
+    json!({
+        "network": spec.network,
+        "plane": spec.plane.as_ref().map(|plane| json!({
+            "origin": plane.origin,
+            "x": plane.x.as_ref().map(direction_json),
+            "y": plane.y.as_ref().map(direction_json),
+        })),
+        "x": spec.x.as_ref().map(axis_json),
+        "y": spec.y.as_ref().map(axis_json),
+        "data": spec.data.as_ref().map(|data| json!({
+            "dataset": data.dataset,
+            "split": split(data),
+            "limit": data.limit,
+        })),
+        "tile": spec.tile.as_ref().map(|tile| json!({"rows": tile.rows, "columns": tile.columns})),
+    })
+}
+
+fn status_json(status: &SurfaceStatus) -> Value {
+    json!({
+        "state": state(status),
+        "points_total": status.points_total,
+        "points_done": status.points_done,
+        "points_non_finite": status.points_non_finite,
+        "tiles_total": status.tiles_total,
+        "tiles_done": status.tiles_done,
+        "tiles_running": status.tiles_running,
+        "tiles_retried": status.tiles_retried,
+        "points_per_second": status.points_per_second,
+        "eta": status.eta.as_ref().map(ToString::to_string),
+        "revision": status.revision,
+        "error": status.error.as_ref().map(|error| json!({"reason": error.reason, "message": error.message})),
+        "waiting_reason": status.waiting_reason,
+    })
+}
+
+fn axis_text(axis: &Axis) -> String {
+    format!("{}:{}:{}", axis.min, axis.max, axis.count)
+}
+
+fn direction_text(direction: &Direction) -> String {
+    match direction_from_wire(direction.clone()) {
+        Ok(DirectionSpec::Random { seed, .. }) => {
+            let words = direction_json(direction);
+            let word = |key: &str| words["random"][key].as_str().unwrap_or_default().to_owned();
+            format!("random, seed {seed}, normalization {}, ignore {}", word("normalization"), word("ignore"))
+        }
+        Err(_) => "of an unknown kind".to_owned(),
+    }
+}
+
+/// Returns a line per surface.
+pub(super) fn table(surfaces: &[Surface]) -> String {
+    let header = ["NAME", "STATE", "POINTS", "OF", "X", "Y", "CHECKPOINT", "DATASET", "CREATED"];
+    let row = |surface: &Surface| {
+        let (spec, status) = (surface.spec.clone().unwrap_or_default(), surface.status.clone().unwrap_or_default());
+        let created = surface.provenance.as_ref().and_then(|provenance| provenance.create_time.as_ref());
+        vec![
+            surface.name.clone(),
+            state(&status).to_owned(),
+            status.points_done.to_string(),
+            status.points_total.to_string(),
+            spec.x.as_ref().map(axis_text).unwrap_or_default(),
+            spec.y.as_ref().map(axis_text).unwrap_or_default(),
+            spec.plane.map(|plane| plane.origin).unwrap_or_default(),
+            spec.data.map(|data| data.dataset).unwrap_or_default(),
+            created.map(ToString::to_string).unwrap_or_default(),
+        ]
+    };
+    output::table(&header, &surfaces.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Returns all that is known of a surface but its values.
+pub(super) fn description(surface: &Surface) -> String {
+    let (spec, status) = (surface.spec.clone().unwrap_or_default(), surface.status.clone().unwrap_or_default());
+    let (plane, data) = (spec.plane.unwrap_or_default(), spec.data.unwrap_or_default());
+    let provenance = surface.provenance.clone().unwrap_or_default();
+    let is_at_work = state_from_wire(status.state) == Some(JobState::Running);
+    let eta = status.eta.filter(|_| is_at_work).map(|eta| words(eta.seconds as f64 + f64::from(eta.nanos) * 1e-9));
+    let rate = format!("{:.1} points/s", status.points_per_second);
+    let samples = data.limit.map_or_else(|| "all".to_owned(), |limit| format!("the first {limit}"));
+    let split = split(&data);
+    output::fields(&[
+        ("name", surface.name.clone()),
+        ("state", state(&status).to_owned()),
+        ("error", status.error.as_ref().map(reason).unwrap_or_default()),
+        ("waiting", status.waiting_reason.clone()),
+        ("points", format!("{} of {}", status.points_done, status.points_total)),
+        ("not finite", Some(status.points_non_finite).filter(|n| *n > 0).map(|n| n.to_string()).unwrap_or_default()),
+        ("tiles", format!("{} of {}", status.tiles_done, status.tiles_total)),
+        ("retried", Some(status.tiles_retried).filter(|n| *n > 0).map(|n| n.to_string()).unwrap_or_default()),
+        ("rate", Some(rate).filter(|_| status.points_per_second > 0.0).unwrap_or_default()),
+        ("left", eta.unwrap_or_default()),
+        ("network", spec.network),
+        ("checkpoint", plane.origin),
+        ("samples", format!("{samples} of {}, split {split}", data.dataset)),
+        ("x", spec.x.as_ref().map(axis_text).unwrap_or_default()),
+        ("x direction", plane.x.as_ref().map(direction_text).unwrap_or_default()),
+        ("y", spec.y.as_ref().map(axis_text).unwrap_or_default()),
+        ("y direction", plane.y.as_ref().map(direction_text).unwrap_or_default()),
+        ("tile", spec.tile.map(|tile| format!("{}x{}", tile.rows, tile.columns)).unwrap_or_default()),
+        ("numeric class", provenance.numeric_class),
+        ("created", provenance.create_time.as_ref().map(ToString::to_string).unwrap_or_default()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use relief_api::surface::v1::{Plane, RandomDirection, direction::Source};
+
+    use super::*;
+
+    fn surface() -> Surface {
+        let direction = Direction { source: Some(Source::Random(RandomDirection { seed: 3, ..Default::default() })) };
+        let spec = SurfaceSpec {
+            network: "networks/n".to_owned(),
+            plane: Some(Plane { origin: "checkpoints/c".to_owned(), x: Some(direction), y: None }),
+            x: Some(Axis { min: -1.0, max: 1.0, count: 5 }),
+            data: Some(DatasetSlice { dataset: "datasets/d".to_owned(), split: 2, limit: Some(9) }),
+            ..SurfaceSpec::default()
+        };
+        let status =
+            SurfaceStatus { state: 2, points_total: 5, points_per_second: f64::INFINITY, ..SurfaceStatus::default() };
+        Surface { name: "surfaces/s".to_owned(), spec: Some(spec), status: Some(status), provenance: None }
+    }
+
+    #[test]
+    fn json_has_the_fields_of_the_api() {
+        let json = to_json(&surface());
+        assert_eq!(json["status"]["state"], "running");
+        assert_eq!(json["spec"]["x"], json!({"min": -1.0, "max": 1.0, "count": 5}));
+        assert_eq!(json["spec"]["data"], json!({"dataset": "datasets/d", "split": "test", "limit": 9}));
+        let direction = json!({"random": {"seed": 3, "normalization": "filter", "ignore": "bias_bn"}});
+        assert_eq!(json["spec"]["plane"]["x"], direction);
+        assert!(json["spec"]["y"].is_null() && json["status"]["points_per_second"].is_null());
+    }
+
+    #[test]
+    fn people_read_the_words_of_the_flags() {
+        let text = description(&surface());
+        assert!(text.contains("x              -1:1:5\n"), "{text}");
+        assert!(text.contains("the first 9 of datasets/d, split test"), "{text}");
+        assert!(text.contains("random, seed 3, normalization filter, ignore bias_bn"), "{text}");
+    }
+}
