@@ -10,7 +10,7 @@ use relief_api::surface::v1::surface_service_server::SurfaceServiceServer;
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{JobState, SurfaceId, SurfaceSpec, SurfaceValues};
 use relief_rpc::{Endpoint, EndpointError, MAX_MESSAGE_BYTES, ServiceHost};
-use relief_store::{Page, Store, SurfaceRecord};
+use relief_store::{Page, Store, StoreError, SurfaceRecord};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatcher;
@@ -131,6 +131,12 @@ impl App {
 impl Surfaces {
     /// Accepts a surface: checks it, stores it, and puts it to work.
     pub(crate) async fn create(&self, id: Option<SurfaceId>, spec: SurfaceSpec) -> Result<Arc<Job>, ApiError> {
+        // Asked first, so that a taken name leaves nothing behind.
+        if let Some(id) = &id
+            && self.store.get_surface(id).await.is_ok()
+        {
+            return Err(StoreError::AlreadyExists { name: id.to_string() }.into());
+        }
         let planned = plan_surface(&self.store, spec, self.max_points, self.fleet.majority_class()).await?;
         let id = match id {
             Some(id) => id,
@@ -262,6 +268,9 @@ impl Surfaces {
     }
 }
 
+/// Above any revision that a watcher can have seen while a surface was at work, and exact in JSON.
+const FINAL_REVISION: u64 = (1 << 53) - 1;
+
 /// A surface that no job is at work on: it has ended, or will be taken up when the start is over.
 fn describe_stored(record: SurfaceRecord) -> (SurfaceRecord, Option<String>, Status) {
     let plan = record.plan();
@@ -280,8 +289,7 @@ fn describe_stored(record: SurfaceRecord) -> (SurfaceRecord, Option<String>, Sta
         state: outcome.map_or(JobState::Pending, |outcome| outcome.state),
         tally,
         points_per_second: 0.0,
-        // Above any revision that a watcher can have seen while it was at work.
-        revision: u64::MAX,
+        revision: FINAL_REVISION,
         error,
         waiting_reason: String::new(),
     };

@@ -5,7 +5,7 @@ use relief_api::{ApiError, ErrorReason};
 use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, Split};
 use relief_graph::Graph;
 use relief_store::{
-    BlobPath, CheckpointRecord, DatasetImport, DatasetRecord, NetworkImport, NetworkRecord, SplitFiles, Store,
+    CheckpointRecord, DatasetImport, DatasetRecord, NetworkImport, NetworkRecord, SplitFiles, Store, StoreError,
     decode_checkpoint,
 };
 
@@ -97,11 +97,16 @@ pub(crate) async fn import_checkpoint(
     network: &NetworkId,
     content: Bytes,
 ) -> Result<(CheckpointRecord, Vec<String>), ApiError> {
-    let network = store.resolve_network(network, None).await?;
-    let onnx = store.load_network(&BlobPath::network(&network.id), network.digest).await?;
+    // Asked first, so that a taken name leaves nothing behind.
+    if store.get_checkpoint(id).await.is_ok() {
+        return Err(StoreError::AlreadyExists { name: id.to_string() }.into());
+    }
+    let found = store.find_network(network, None).await?;
+    let onnx = store.load_found_network(&found).await?;
     let checked = tokio::task::spawn_blocking(move || check_checkpoint(&onnx, &content)).await;
     let (tensors, unused) =
         checked.map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string())).flatten()?;
+    let network = store.keep_network(found).await?;
     let record = store.import_checkpoint(id, &network.id, tensors).await?;
     Ok((record, unused))
 }

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 use relief_api::{ApiError, ErrorReason, FieldViolation};
 use relief_core::{CheckpointName, DirectionSpec, SurfaceId, SurfaceSpec};
 use relief_graph::Graph;
-use relief_store::{BlobPath, CheckpointBlob, DatasetRecord, NetworkRecord, Provenance, Store, StoreError, rfc3339};
+use relief_store::{
+    CheckpointBlob, DatasetRecord, FoundNetwork, NetworkRecord, Provenance, Store, StoreError, rfc3339,
+};
 
 use crate::ledger::Ledger;
 
@@ -39,17 +41,17 @@ pub(crate) async fn plan_surface(
         return Err(ApiError::field(field, message));
     }
 
-    let dataset = store.get_dataset(&spec.data.dataset).await.map_err(at("spec.data.dataset"))?;
+    let (dataset, checkpoint, found) = look_up(store, &spec).await?;
     if !dataset.splits.contains_key(&spec.data.split) {
         let message = format!("{} has no {} split", dataset.id, spec.data.split.as_str());
         return Err(ApiError::field("spec.data.split", message));
     }
-    let checkpoint = store.resolve_checkpoint(&spec.plane.origin).await.map_err(at("spec.plane.origin"))?;
-    let network = find_network(store, &spec, &dataset, &checkpoint).await?;
-    fits(&network, &dataset)?;
-    if checkpoint.network != network.id {
-        check_tensors(store, &network, &checkpoint, &spec.plane.origin).await?;
+    fits(&found.record, &dataset)?;
+    if checkpoint.network != found.record.id {
+        check_tensors(store, &found, &checkpoint, &spec.plane.origin).await?;
     }
+    // Nothing is refused from here on, so a generated network may be stored.
+    let network = store.keep_network(found).await?;
 
     spec.network = network.id.clone();
     let seed = |direction: &DirectionSpec| match direction {
@@ -68,6 +70,41 @@ pub(crate) async fn plan_surface(
     Ok(Planned { spec, provenance })
 }
 
+/// Finds everything that `spec` names, or names everything that is not there.
+async fn look_up(store: &Store, spec: &SurfaceSpec) -> Result<(DatasetRecord, CheckpointBlob, FoundNetwork), ApiError> {
+    let dataset = store.get_dataset(&spec.data.dataset).await.map_err(at("spec.data.dataset"));
+    let checkpoint = store.resolve_checkpoint(&spec.plane.origin).await.map_err(at("spec.plane.origin"));
+    let network = match (&dataset, &checkpoint) {
+        (Ok(dataset), Ok(checkpoint)) => find_network(store, spec, dataset, checkpoint).await,
+        // Not the one that would be used, but it tells whether there is one of that name.
+        _ => store.find_network(&spec.network, None).await.map_err(at("spec.network")),
+    };
+    match (dataset, checkpoint, network) {
+        (Ok(dataset), Ok(checkpoint), Ok(network)) => Ok((dataset, checkpoint, network)),
+        (dataset, checkpoint, network) => {
+            let errors = [network.err(), checkpoint.err(), dataset.err()];
+            Err(errors.into_iter().flatten().reduce(join).unwrap_or_else(|| internal("nothing is missing")))
+        }
+    }
+}
+
+/// One refusal of both; an error that names no field comes first, for it may hide the others.
+fn join(first: ApiError, second: ApiError) -> ApiError {
+    match (first.violations.is_empty(), second.violations.is_empty()) {
+        (true, _) => first,
+        (_, true) => second,
+        _ => ApiError {
+            reason: first.reason,
+            message: format!("{}; {}", first.message, second.message),
+            violations: [first.violations, second.violations].concat(),
+        },
+    }
+}
+
+fn internal(message: &str) -> ApiError {
+    ApiError::new(ErrorReason::Internal, message)
+}
+
 /// A generated network named without its shape is the one that the checkpoint belongs to, if it is one of that kind,
 /// else the one of the dataset's shape.
 async fn find_network(
@@ -75,7 +112,7 @@ async fn find_network(
     spec: &SurfaceSpec,
     dataset: &DatasetRecord,
     checkpoint: &CheckpointBlob,
-) -> Result<NetworkRecord, ApiError> {
+) -> Result<FoundNetwork, ApiError> {
     let kind = spec.network.as_str();
     let is_of_kind = checkpoint.network.as_str().strip_prefix(kind).is_some_and(|rest| rest.starts_with('-'));
     let name = if is_of_kind && relief_graph::builtin::names().any(|name| name == kind) {
@@ -83,7 +120,7 @@ async fn find_network(
     } else {
         &spec.network
     };
-    store.resolve_network(name, Some((dataset.shape, dataset.n_classes))).await.map_err(at("spec.network"))
+    store.find_network(name, Some((dataset.shape, dataset.n_classes))).await.map_err(at("spec.network"))
 }
 
 fn fits(network: &NetworkRecord, dataset: &DatasetRecord) -> Result<(), ApiError> {
@@ -107,15 +144,15 @@ fn fits(network: &NetworkRecord, dataset: &DatasetRecord) -> Result<(), ApiError
 
 async fn check_tensors(
     store: &Store,
-    network: &NetworkRecord,
+    network: &FoundNetwork,
     checkpoint: &CheckpointBlob,
     name: &CheckpointName,
 ) -> Result<(), ApiError> {
-    let onnx = store.load_network(&BlobPath::network(&network.id), network.digest).await?;
+    let onnx = store.load_found_network(network).await?;
     let model = Graph::from_onnx(&onnx).map_err(|error| ApiError::new(ErrorReason::DataCorrupt, error.to_string()))?;
     let tensors = store.load_checkpoint(&checkpoint.path, checkpoint.digest).await?;
     model.graph.check(&tensors).map_err(|mismatch| {
-        let message = format!("{name} belongs to {} and does not fit {}: {mismatch}", checkpoint.network, network.id);
+        let message = format!("{name} belongs to {}, not to {}: {mismatch}", checkpoint.network, network.record.id);
         ApiError::field("spec.plane.origin", message)
     })
 }

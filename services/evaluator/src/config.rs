@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
+use relief_nn::DeviceChoice;
 
-use crate::app::{DeviceChoice, Options};
+use crate::app::Options;
 
 /// Computes the points of tiles for a coordinator, and serves `relief.evaluator.v1`.
 #[derive(Debug, Clone, Parser)]

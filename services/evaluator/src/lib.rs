@@ -13,4 +13,4 @@ mod compute;
 mod grpc;
 mod loader;
 
-pub use app::{App, AppError, DeviceChoice, DeviceChoiceError, Options};
+pub use app::{App, AppError, Options};

@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use relief_api::training::v1::training_service_server::TrainingServiceServer;
+use relief_nn::{DeviceChoice, DeviceChoiceError};
 use relief_rpc::{MAX_MESSAGE_BYTES, ServiceHost};
 use relief_store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::device::{DeviceChoice, DeviceError};
 use crate::grpc::Service;
 use crate::trainer::Trainer;
 use crate::worker::{Job, Worker};
@@ -45,7 +45,7 @@ pub enum AppError {
     BatchSize,
     /// This build has no such device.
     #[error(transparent)]
-    Device(#[from] DeviceError),
+    Device(#[from] DeviceChoiceError),
 }
 
 /// The trainer. A clone is the same one.

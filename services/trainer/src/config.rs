@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
+use relief_nn::DeviceChoice;
 
 use crate::app::Options;
-use crate::device::DeviceChoice;
 
 /// Trains networks and keeps a snapshot of every epoch.
 #[derive(Debug, Clone, Parser)]

@@ -11,7 +11,6 @@
 mod admission;
 mod app;
 pub mod config;
-mod device;
 mod error;
 mod grpc;
 mod identity;
@@ -31,4 +30,3 @@ mod worker;
 mod tests;
 
 pub use app::{App, AppError, Options};
-pub use device::{DeviceChoice, DeviceError};

@@ -252,7 +252,7 @@ async fn runs_are_cancelled_before_and_during_their_work() {
         let error = running.cancel(id).await.expect_err("it has ended");
         assert_eq!(
             (error.reason, error.message),
-            (ErrorReason::WrongState, format!("runs/{id} has already cancelled"))
+            (ErrorReason::WrongState, format!("runs/{id} has already ended; it is cancelled"))
         );
     }
     let third = running.create("third", spec(1)).await.expect("a good run");

@@ -174,7 +174,14 @@ impl Trainer {
 
     /// Stops a run.
     pub(crate) async fn cancel(&self, id: &RunId) -> Result<RunView, ApiError> {
-        let ended = |state: JobState| ApiError::new(ErrorReason::WrongState, format!("{id} has already {state}"));
+        let ended = |state: JobState| {
+            let message = if state.is_final() {
+                format!("{id} has already ended; it is {state}")
+            } else {
+                format!("{id} was left behind by a trainer that stopped; it is about to be marked as failed")
+            };
+            ApiError::new(ErrorReason::WrongState, message)
+        };
         let Some(run) = self.registry.find(id) else {
             let view = self.view(id).await?;
             return Err(ended(view.status.state));

@@ -99,7 +99,11 @@ mod tests {
     use super::*;
     use crate::run::tests::record;
 
-    fn watch(run: &LiveRun, after: u64, stopping: &CancellationToken) -> impl Stream<Item = Result<RunView, ApiError>> {
+    fn watch(
+        run: &LiveRun,
+        after: u64,
+        stopping: &CancellationToken,
+    ) -> impl Stream<Item = Result<RunView, ApiError>> + use<> {
         Watcher::of_live(run, after, stopping.clone()).into_stream()
     }
 

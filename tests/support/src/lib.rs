@@ -1,1 +1,32 @@
-//! Clusters of services inside a test
+//! The platform inside a test: its programs as processes on loopback over one directory, and what tests ask of them.
+//!
+//! What holds: every process listens on a port of its own that the system chose, sees none of the caller's settings,
+//! and is gone when its [`Process`] is dropped, which also prints its log (the test runner shows it when the test has
+//! failed). Every wait has a bound, and an error says what was waited for.
+//!
+//! What it does not do: it asserts nothing about the platform, and no test needs more of the machine than a temporary
+//! directory and loopback.
+
+mod bound;
+mod checkpoint;
+mod client;
+mod collector;
+mod dataset;
+mod directory;
+mod process;
+mod program;
+mod refusal;
+mod sandbox;
+mod surface;
+
+pub use bound::{BOUND, within};
+pub use checkpoint::{checkpoint_messages, initial_tensors, network_id};
+pub use client::{Client, Watch};
+pub use collector::{Collector, ExportedSpan};
+pub use dataset::{SplitImages, dataset_messages};
+pub use directory::{FileStamp, contents, stamps};
+pub use process::{Launch, Process, Reservation};
+pub use program::Program;
+pub use refusal::Refusal;
+pub use sandbox::{CHECKPOINT, DATASET, Sandbox};
+pub use surface::{Values, axis, random, surface_spec};

@@ -42,7 +42,7 @@ async fn import(
     if !response.unused_tensors.is_empty() {
         output::note(&format!("left out, not part of the network: {}", response.unused_tensors.join(", ")));
     }
-    output.print(|| to_json(&checkpoint), || table(&[checkpoint.clone()]))
+    output.print(|| to_json(&checkpoint), || table(std::slice::from_ref(&checkpoint)))
 }
 
 async fn list(client: &Client, output: Output) -> anyhow::Result<()> {

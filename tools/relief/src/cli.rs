@@ -126,16 +126,16 @@ pub(crate) struct DatasetImportArguments {
     #[arg(long, value_enum)]
     pub(crate) format: DatasetFormat,
     /// The images and the labels, each compressed with gzip or not
-    #[arg(num_args = 2, required = true, value_name = "PATH")]
+    #[arg(num_args = 2, required = true, value_names = ["INPUTS", "TARGETS"])]
     pub(crate) paths: Vec<PathBuf>,
     /// Which split the files are: train or test
     #[arg(long, default_value = "train")]
     pub(crate) split: Split,
     /// Per channel, subtracted from pixel / 255; the training split's mean unless given
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "NUMBER,...")]
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "NUMBER,...")]
     pub(crate) mean: Vec<f64>,
     /// Per channel, divides after the mean is subtracted; the training split's deviation unless given
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, value_name = "NUMBER,...")]
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "NUMBER,...")]
     pub(crate) std: Vec<f64>,
     /// The number of classes; one more than the largest target unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -43,7 +43,7 @@ async fn import(arguments: &DatasetImportArguments, client: &Client, output: Out
     let messages = tokio_stream::iter(parts.map(|part| ImportDatasetRequest { part: Some(part) }));
     let imported = client.catalog().import_dataset(messages).await.map_err(|status| client.refused(status))?;
     let dataset = client.required("dataset", imported.into_inner().dataset)?;
-    output.print(|| to_json(&dataset), || table(&[dataset.clone()]))
+    output.print(|| to_json(&dataset), || table(std::slice::from_ref(&dataset)))
 }
 
 /// Returns the inputs and the targets, whichever of the two was named first.

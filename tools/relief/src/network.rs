@@ -94,7 +94,7 @@ async fn show(network: &NetworkArguments, client: &Client, output: Output) -> an
     let response = client.catalog().get_network(request).await.map_err(|status| client.refused(status));
     let response = response.with_context(|| format!("`{}` is no built-in network", network.name.as_str()))?;
     let network = client.required("network", response.into_inner().network)?;
-    output.print(|| to_json(&network), || table(&[network.clone()]))
+    output.print(|| to_json(&network), || table(std::slice::from_ref(&network)))
 }
 
 fn export(network: &NetworkArguments, out: &Path, checkpoint: Option<&Path>) -> anyhow::Result<()> {

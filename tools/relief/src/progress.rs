@@ -18,11 +18,10 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(label: impl Into<String>) -> Self {
         let label = label.into();
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        let mut bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_prefix(label.clone());
         if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:28}] {pos}/{len} {msg}") {
-            bar.set_style(style.progress_chars("=> "));
+            bar = bar.with_style(style.progress_chars("=> "));
         }
-        bar.set_prefix(label.clone());
         Self { label, bar, last_line: Instant::now() }
     }
 

@@ -33,25 +33,25 @@ pub(crate) async fn run(QuickstartArguments { out }: QuickstartArguments, output
     let platform = Platform::start(store, listen, shutdown.clone()).await?;
     platform.ready().await;
     let client = Client::new(platform.endpoint().clone())?;
-    let toured = tokio::select! {
-        toured = tour(&client, &out) => toured,
+    let demonstrated = tokio::select! {
+        demonstrated = demonstrate(&client, &out) => demonstrated,
         () = shutdown.cancelled() => Err(CommandError::Interrupted.into()),
     };
     // When the services failed, that is the reason for everything else.
     platform.stop().await?;
-    let result = toured?;
+    let result = demonstrated?;
     output.print(|| result.to_json(), || result.description())
 }
 
-/// What came of it.
-struct Tour {
+/// What was made.
+struct Outcome {
     run: String,
     surface: String,
     curve: String,
     files: Vec<PathBuf>,
 }
 
-impl Tour {
+impl Outcome {
     fn to_json(&self) -> Value {
         json!({"run": self.run, "surface": self.surface, "curve": self.curve, "files": self.files})
     }
@@ -61,7 +61,7 @@ impl Tour {
     }
 }
 
-async fn tour(client: &Client, out: &Path) -> anyhow::Result<Tour> {
+async fn demonstrate(client: &Client, out: &Path) -> anyhow::Result<Outcome> {
     let run = train::create(client, run_spec()).await?.name;
     run::follow(client, &run, &format!("1/4 train {NETWORK}")).await?;
     let snapshots = run::get(client, &run).await?.snapshots;
@@ -72,7 +72,7 @@ async fn tour(client: &Client, out: &Path) -> anyhow::Result<Tour> {
     let surface = compute(client, surface_spec(&origin, axis(SIDE)?, Some(axis(SIDE)?)), "2/4 surface").await?;
     let curve = compute(client, surface_spec(&origin, axis(CURVE)?, None), "3/4 curve").await?;
     let files = write_files(client, out, &surface, &curve).await?;
-    Ok(Tour { run, surface, curve, files })
+    Ok(Outcome { run, surface, curve, files })
 }
 
 async fn compute(client: &Client, spec: SurfaceSpec, label: &str) -> anyhow::Result<String> {
@@ -86,8 +86,8 @@ fn run_spec() -> RunSpec {
         network: NETWORK.to_owned(),
         dataset: FASHION_MNIST_6K.to_owned(),
         epochs: N_EPOCHS,
-        batch_size: Some(64),
-        rate: Some(0.05),
+        batch_size: Some(32),
+        rate: Some(0.02),
         momentum: None,
         weight_decay: None,
         milestones: vec![N_EPOCHS - 1],
@@ -100,7 +100,7 @@ fn surface_spec(origin: &str, x: Axis, y: Option<Axis>) -> SurfaceSpec {
     let direction = direction_to_wire(&random);
     SurfaceSpec {
         network: NETWORK.to_owned(),
-        plane: Some(wire::Plane { origin: origin.to_owned(), y: y.map(|_| direction.clone()), x: Some(direction) }),
+        plane: Some(wire::Plane { origin: origin.to_owned(), y: y.map(|_| direction), x: Some(direction) }),
         x: Some(surface::axis(x)),
         y: y.map(surface::axis),
         data: Some(wire::DatasetSlice {
@@ -119,7 +119,6 @@ async fn write_files(client: &Client, out: &Path, surface: &str, curve: &str) ->
     let pictures = [
         (surface, "surface-contour", PlotKind::Contour, LossScale::Linear),
         (surface, "surface-contour-log", PlotKind::Contour, LossScale::Log),
-        (surface, "surface-heatmap", PlotKind::Heatmap, LossScale::Linear),
         (surface, "surface-heatmap-log", PlotKind::Heatmap, LossScale::Log),
         (curve, "curve", PlotKind::Curve, LossScale::Linear),
     ];

@@ -181,6 +181,11 @@ fn description(run: &Run) -> String {
     if run.snapshots.is_empty() { fields } else { format!("{fields}\n{}", snapshot_table(&run.snapshots)) }
 }
 
+/// A rate without the last digits, in which its decay by tenths leaves a trace.
+fn rate(rate: f64) -> String {
+    format!("{rate:.9e}").parse().map_or_else(|_| rate.to_string(), |rounded: f64| rounded.to_string())
+}
+
 /// Returns a line per snapshot.
 pub(crate) fn snapshot_table(snapshots: &[Snapshot]) -> String {
     let header = ["SNAPSHOT", "RATE", "TRAIN LOSS", "TRAIN ACCURACY", "TEST LOSS", "TEST ACCURACY", "WEIGHT NORM"];
@@ -189,7 +194,7 @@ pub(crate) fn snapshot_table(snapshots: &[Snapshot]) -> String {
     let row = |snapshot: &Snapshot| {
         vec![
             snapshot.name.clone(),
-            format!("{}", snapshot.rate),
+            rate(snapshot.rate),
             loss(snapshot.train_loss),
             accuracy(snapshot.train_accuracy),
             snapshot.test_loss.map_or_else(|| "-".to_owned(), loss),
@@ -220,8 +225,9 @@ mod tests {
 
     #[test]
     fn absent_metrics_are_dashes_in_tables_and_null_in_json() {
-        let snapshot = Snapshot { train_loss: f64::NAN, ..Snapshot::default() };
-        assert!(snapshot_table(std::slice::from_ref(&snapshot)).contains(" - "));
+        let snapshot = Snapshot { train_loss: f64::NAN, rate: 0.05 * 0.1, ..Snapshot::default() };
+        let table = snapshot_table(std::slice::from_ref(&snapshot));
+        assert!(table.contains(" - ") && table.contains(" 0.005 "), "{table}");
         let json = snapshot_json(&snapshot);
         assert!(json["test_loss"].is_null() && json["train_loss"].is_null());
     }

@@ -124,7 +124,7 @@ fn spec(arguments: &CreateArguments) -> SurfaceSpec {
         network: arguments.network.to_string(),
         plane: Some(wire::Plane {
             origin: arguments.checkpoint.to_string(),
-            y: arguments.y.map(|_| direction.clone()),
+            y: arguments.y.map(|_| direction),
             x: Some(direction),
         }),
         x: Some(axis(arguments.x)),

@@ -197,7 +197,12 @@ impl From<StoreError> for ApiError {
             StoreErrorKind::Unavailable => ErrorReason::StoreUnavailable,
         };
         // What a backend says of itself is for the log of this process, not for whoever calls it.
-        Self::new(reason, error.to_string())
+        let message = error.to_string();
+        let violations = match error {
+            StoreError::Invalid { field, reason } => vec![FieldViolation { field, description: reason }],
+            _ => Vec::new(),
+        };
+        Self { reason, message, violations }
     }
 }
 

@@ -26,19 +26,31 @@ pub struct MisshapenTensor {
     pub found: Vec<usize>,
 }
 
+/// The most tensors that a message names; a checkpoint of another network misses hundreds.
+const N_NAMED: usize = 8;
+
 impl fmt::Display for CheckpointMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the checkpoint does not fit the network: ")?;
-        let mut separator = "";
+        let missing = self.missing.iter().map(|name| format!("`{name}`"));
         if !self.missing.is_empty() {
-            write!(f, "missing `{}`", self.missing.join("`, `"))?;
-            separator = "; ";
+            write!(f, "missing {}", named(missing, ", "))?;
         }
-        for MisshapenTensor { name, expected, found } in &self.misshapen {
-            write!(f, "{separator}`{name}` has shape {found:?}, expected {expected:?}")?;
-            separator = "; ";
+        if !self.missing.is_empty() && !self.misshapen.is_empty() {
+            f.write_str("; ")?;
         }
-        Ok(())
+        let misshapen = self.misshapen.iter().map(|MisshapenTensor { name, expected, found }| {
+            format!("`{name}` has shape {found:?}, expected {expected:?}")
+        });
+        f.write_str(&named(misshapen, "; "))
+    }
+}
+
+fn named(mut items: impl ExactSizeIterator<Item = String>, separator: &str) -> String {
+    let shown: Vec<String> = items.by_ref().take(N_NAMED).collect();
+    match items.len() {
+        0 => shown.join(separator),
+        n_more => format!("{} and {n_more} more", shown.join(separator)),
     }
 }
 

@@ -7,6 +7,7 @@
 //! What it does not do: no I/O, no async, no clock. It reads no files (see `relief-store`) and knows no wire format.
 
 mod device;
+mod device_choice;
 mod evaluation;
 #[cfg(test)]
 mod fixture;
@@ -18,6 +19,7 @@ mod sgd;
 mod training;
 
 pub use device::Device;
+pub use device_choice::{DeviceChoice, DeviceChoiceError};
 pub use evaluation::{Evaluation, PlaneSession, SessionError};
 pub use plane::{BatchNormMode, PlaneError, ResidentPlane};
 pub use sample::{ResidentSamples, SampleError, Samples};

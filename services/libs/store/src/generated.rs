@@ -1,9 +1,11 @@
 //! Networks that are generated when they are first named.
 
+use bytes::Bytes;
 use relief_core::NetworkId;
 use relief_graph::{InputShape, builtin};
 
 use crate::error::StoreError;
+use crate::layout::BlobPath;
 use crate::network::{NetworkImport, NetworkRecord};
 use crate::store::Store;
 
@@ -28,22 +30,30 @@ impl<'a> GeneratedName<'a> {
     }
 }
 
+/// A network by name: a stored one, or a generated one that is not stored yet.
+#[derive(Debug, Clone)]
+pub struct FoundNetwork {
+    /// What is stored of it, or would be.
+    pub record: NetworkRecord,
+    /// Its ONNX file, if it is generated and not stored yet.
+    generated: Option<NetworkImport>,
+}
+
 impl Store {
-    /// The network called `id`: a stored one, else a generated one, which is stored under its full id (as
-    /// `resnet20-3x32x32-10`) when it is not there yet. The id of a kind alone stands for the instance that takes
-    /// `sample`, an input shape (channels, height, width) and a number of classes, or the kind's own default.
+    /// Finds the network called `id`, and changes nothing: a stored one, else a generated one under its full id (as
+    /// `resnet20-3x32x32-10`). The id of a kind alone stands for the instance that takes `sample`, an input shape
+    /// (channels, height, width) and a number of classes, or the kind's own default.
     ///
     /// # Errors
     /// `NotFound` when neither is called that; `Invalid` when the kind cannot be made for that input.
-    pub async fn resolve_network(
+    pub async fn find_network(
         &self,
         id: &NetworkId,
         sample: Option<([u32; 3], u32)>,
-    ) -> Result<NetworkRecord, StoreError> {
+    ) -> Result<FoundNetwork, StoreError> {
         let invalid = |error: &dyn std::fmt::Display| StoreError::invalid(id.to_string(), error.to_string());
-        match self.get_network(id).await {
-            Err(StoreError::NotFound { .. }) => {}
-            found => return found,
+        if let Some(record) = self.stored_network(id).await? {
+            return Ok(FoundNetwork { record, generated: None });
         }
         let Some(name) = GeneratedName::parse(id.as_str()) else {
             let known = builtin::names().collect::<Vec<_>>().join(", ");
@@ -63,16 +73,57 @@ impl Store {
         };
         let full = format!("{}-{input}-{n_classes}", name.kind);
         let full: NetworkId = full.parse().map_err(|error| invalid(&error))?;
-        match self.get_network(&full).await {
-            Err(StoreError::NotFound { .. }) => {}
-            found => return found,
+        if let Some(record) = self.stored_network(&full).await? {
+            return Ok(FoundNetwork { record, generated: None });
         }
         let graph = builtin::build(name.kind, input, n_classes).map_err(|error| invalid(&error))?;
         let onnx = graph.to_onnx(None).map_err(|error| invalid(&error))?;
-        match self.import_network(&full, NetworkImport::of(&graph, onnx.into())).await {
-            // Somebody else named it at the same time.
-            Err(StoreError::AlreadyExists { .. }) => self.get_network(&full).await,
+        let import = NetworkImport::of(&graph, onnx.into());
+        Ok(FoundNetwork { record: import.record(full), generated: Some(import) })
+    }
+
+    /// Stores a generated network that is not there yet; a stored one stays as it is.
+    ///
+    /// # Errors
+    /// When the backend fails.
+    pub async fn keep_network(&self, found: FoundNetwork) -> Result<NetworkRecord, StoreError> {
+        let Some(import) = found.generated else { return Ok(found.record) };
+        let id = found.record.id;
+        match self.import_network(&id, import).await {
+            // Somebody else kept it at the same time.
+            Err(StoreError::AlreadyExists { .. }) => self.get_network(&id).await,
             imported => imported,
+        }
+    }
+
+    /// The ONNX file of a network, stored or not.
+    ///
+    /// # Errors
+    /// As [`Store::load_network`].
+    pub async fn load_found_network(&self, found: &FoundNetwork) -> Result<Bytes, StoreError> {
+        match &found.generated {
+            Some(import) => Ok(import.onnx.clone()),
+            None => self.load_network(&BlobPath::network(&found.record.id), found.record.digest).await,
+        }
+    }
+
+    /// Finds the network called `id`, and keeps it.
+    ///
+    /// # Errors
+    /// As [`Store::find_network`] and [`Store::keep_network`].
+    pub async fn resolve_network(
+        &self,
+        id: &NetworkId,
+        sample: Option<([u32; 3], u32)>,
+    ) -> Result<NetworkRecord, StoreError> {
+        self.keep_network(self.find_network(id, sample).await?).await
+    }
+
+    async fn stored_network(&self, id: &NetworkId) -> Result<Option<NetworkRecord>, StoreError> {
+        match self.get_network(id).await {
+            Ok(record) => Ok(Some(record)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
@@ -94,6 +145,16 @@ mod tests {
         assert_eq!(store.get_network(&record.id).await.expect("stored"), record);
         let again = store.resolve_network(&id("lenet5-1x28x28-10"), None).await.expect("there already");
         assert_eq!(again, record);
+    }
+
+    #[tokio::test]
+    async fn finding_a_network_stores_nothing() {
+        let store = Store::open("memory://").expect("a good url");
+        let found = store.find_network(&id("lenet5"), None).await.expect("a generated network");
+        assert!(matches!(store.get_network(&found.record.id).await, Err(StoreError::NotFound { .. })));
+        assert!(!store.load_found_network(&found).await.expect("its file").is_empty());
+        let digest = found.record.digest;
+        assert_eq!(store.keep_network(found).await.expect("kept").digest, digest);
     }
 
     #[tokio::test]

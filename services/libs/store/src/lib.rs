@@ -37,6 +37,7 @@ mod conformance;
 pub use checkpoint::{CheckpointBlob, CheckpointRecord};
 pub use dataset::{DatasetImport, DatasetRecord, SplitFiles, SplitRecord};
 pub use error::{StoreError, StoreErrorKind};
+pub use generated::FoundNetwork;
 pub use layout::{BlobPath, BlobPathError};
 pub use network::{NetworkImport, NetworkRecord};
 pub use page::{Listing, Page};

@@ -58,6 +58,20 @@ impl NetworkImport {
     }
 }
 
+impl NetworkImport {
+    /// What would be stored of it as `id`.
+    pub(crate) fn record(&self, id: NetworkId) -> NetworkRecord {
+        NetworkRecord {
+            id,
+            digest: Digest::of(&self.onnx),
+            n_parameters: self.n_parameters,
+            input_shape: self.input_shape,
+            n_classes: self.n_classes,
+            created: timestamp::now(),
+        }
+    }
+}
+
 impl Store {
     /// Stores a network.
     ///
@@ -69,14 +83,13 @@ impl Store {
         if self.objects.exists(&path).await? {
             return Err(StoreError::already_exists(id));
         }
-        let onnx = import.onnx.clone();
-        let record = NetworkRecord {
-            id: id.clone(),
-            digest: offload(move || Digest::of(&onnx)).await?,
-            n_parameters: import.n_parameters,
-            input_shape: import.input_shape,
-            n_classes: import.n_classes,
-            created: timestamp::now(),
+        let (import, record) = {
+            let id = id.clone();
+            offload(move || {
+                let record = import.record(id);
+                (import, record)
+            })
+            .await?
         };
         let json = to_json("network", &record)?;
         let puts = vec![(BlobPath::network(id).as_path().clone(), import.onnx)];

@@ -8,7 +8,7 @@ use crate::plot::LossScale;
 const MOST: usize = 14;
 
 /// The same of linear levels, which crowd less where the loss is low.
-const MOST_LINEAR: u32 = 16;
+const MOST_LINEAR: u32 = 24;
 
 /// Fewer levels than this say nothing of the shape.
 const FEWEST: usize = 4;

@@ -20,7 +20,7 @@ fn split(data: &DatasetSlice) -> &'static str {
 
 /// The direction in JSON as in the API; null when it is of a kind unknown here.
 fn direction_json(direction: &Direction) -> Value {
-    direction_from_wire(direction.clone()).ok().and_then(|spec| serde_json::to_value(spec).ok()).unwrap_or_default()
+    direction_from_wire(*direction).ok().and_then(|spec| serde_json::to_value(spec).ok()).unwrap_or_default()
 }
 
 fn axis_json(axis: &Axis) -> Value {
@@ -85,7 +85,7 @@ fn axis_text(axis: &Axis) -> String {
 }
 
 fn direction_text(direction: &Direction) -> String {
-    match direction_from_wire(direction.clone()) {
+    match direction_from_wire(*direction) {
         Ok(DirectionSpec::Random { seed, .. }) => {
             let words = direction_json(direction);
             let word = |key: &str| words["random"][key].as_str().unwrap_or_default().to_owned();

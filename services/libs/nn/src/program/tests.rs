@@ -91,17 +91,17 @@ fn direct_conv(
 
 #[test]
 fn convolutions_are_those_of_hand() {
-    let cases: [([usize; 4], [usize; 2], [usize; 2], [usize; 2], usize); 6] = [
-        ([6, 4, 3, 3], [1, 1], [1, 1], [1, 1], 1),
-        ([6, 4, 3, 3], [2, 2], [1, 1], [1, 1], 1),
-        ([6, 4, 1, 1], [2, 2], [0, 0], [1, 1], 1),
-        ([6, 4, 1, 1], [1, 1], [0, 0], [1, 1], 1),
-        ([6, 2, 3, 2], [1, 2], [2, 0], [2, 1], 2),
-        ([4, 1, 3, 3], [1, 1], [1, 1], [1, 1], 4),
+    let op = |stride, padding, dilation, groups| Conv { stride, padding, dilation, groups };
+    let cases: [([usize; 4], Conv); 6] = [
+        ([6, 4, 3, 3], op([1, 1], [1, 1], [1, 1], 1)),
+        ([6, 4, 3, 3], op([2, 2], [1, 1], [1, 1], 1)),
+        ([6, 4, 1, 1], op([2, 2], [0, 0], [1, 1], 1)),
+        ([6, 4, 1, 1], op([1, 1], [0, 0], [1, 1], 1)),
+        ([6, 2, 3, 2], op([1, 2], [2, 0], [2, 1], 2)),
+        ([4, 1, 3, 3], op([1, 1], [1, 1], [1, 1], 4)),
     ];
     let image = [4, 7, 9];
-    for (shape, stride, padding, dilation, groups) in cases {
-        let op = Conv { stride, padding, dilation, groups };
+    for (shape, op) in cases {
         let nodes: [(Op, &[&str]); 2] = [(Op::Conv(op), &["x", "w"]), (Op::Flatten, &["0"])];
         let graph = fixture::network("4x7x9", &nodes, &[("w", Weight, &shape)]);
         let weight = fixture::parameters(&graph, 5)["w"].data().to_vec();

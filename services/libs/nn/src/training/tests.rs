@@ -132,6 +132,24 @@ fn training_learns_a_batch_by_heart() {
 }
 
 #[test]
+fn training_has_the_same_bits_for_any_number_of_threads() {
+    for name in ["lenet5", "resnet20"] {
+        let graph = Arc::new(builtin::build(name, "3x16x16".parse().expect("a good shape"), 4).expect("a network"));
+        let samples = fixture::samples(&graph, 16);
+        let trained = |n_threads| {
+            let device = Device::cpu_with_threads(std::num::NonZeroUsize::new(n_threads).expect("at least one thread"));
+            let mut session = TrainingSession::new(&device, Arc::clone(&graph), &initialize(&graph, 1), RECIPE)
+                .expect("parameters that fit");
+            for _ in 0..2 {
+                session.step(samples.inputs(), samples.targets(), 0.1).expect("a good batch");
+            }
+            session.parameters().expect("values")
+        };
+        assert_eq!(trained(1), trained(3), "{name}");
+    }
+}
+
+#[test]
 fn the_weight_norm_leaves_running_statistics_out() {
     let graph = fixture::every_operator();
     let origin = fixture::parameters(&graph, 1);

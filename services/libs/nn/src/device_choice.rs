@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use relief_nn::Device;
+use crate::device::Device;
 
 /// What computes: `cpu`, or `cuda:N` in builds with the `cuda` feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,7 +17,7 @@ pub enum DeviceChoice {
 
 /// Why there is no such device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DeviceError {
+pub enum DeviceChoiceError {
     /// A text that names no device.
     #[error("`{0}` is not a device: cpu, cuda or cuda:N")]
     Form(String),
@@ -27,29 +27,37 @@ pub enum DeviceError {
 }
 
 impl DeviceChoice {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// When this build does not have it.
     #[cfg(feature = "cuda")]
     #[allow(clippy::unnecessary_wraps, reason = "fails in builds without the feature")]
-    pub(crate) fn open(self) -> Result<Device, DeviceError> {
+    pub fn open(self) -> Result<Device, DeviceChoiceError> {
         Ok(match self {
             Self::Cpu => Device::cpu(),
             Self::Cuda(number) => Device::cuda(number),
         })
     }
 
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// When this build does not have it.
     #[cfg(not(feature = "cuda"))]
-    pub(crate) fn open(self) -> Result<Device, DeviceError> {
+    pub fn open(self) -> Result<Device, DeviceChoiceError> {
         match self {
             Self::Cpu => Ok(Device::cpu()),
-            Self::Cuda(_) => Err(DeviceError::Absent(self)),
+            Self::Cuda(_) => Err(DeviceChoiceError::Absent(self)),
         }
     }
 }
 
 impl FromStr for DeviceChoice {
-    type Err = DeviceError;
+    type Err = DeviceChoiceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = || DeviceError::Form(text.to_owned());
+        let refuse = || DeviceChoiceError::Form(text.to_owned());
         match text.split_once(':') {
             None if text == "cpu" => Ok(Self::Cpu),
             None if text == "cuda" => Ok(Self::Cuda(0)),
@@ -87,6 +95,6 @@ mod tests {
     #[test]
     fn a_device_that_the_build_lacks_is_refused() {
         let choice = DeviceChoice::Cuda(0);
-        assert_eq!(choice.open().map(|_| ()), Err(DeviceError::Absent(choice)));
+        assert_eq!(choice.open().map(|_| ()), Err(DeviceChoiceError::Absent(choice)));
     }
 }

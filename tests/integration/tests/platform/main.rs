@@ -1,0 +1,11 @@
+//! The platform as its users have it: real programs as processes of their own, asked over gRPC.
+
+mod centre;
+mod evaluator;
+mod health;
+mod job;
+mod refusals;
+mod restart;
+mod surfaces;
+mod traces;
+mod waiting;

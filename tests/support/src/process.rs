@@ -1,0 +1,248 @@
+//! A program as a process of its own.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpSocket;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
+
+use crate::bound::within;
+use crate::client::Client;
+use crate::program::Program;
+
+/// Settings of the caller that would change what a program does.
+const FOREIGN: [&str; 3] = ["RELIEF_", "OTEL_", "RUST_LOG"];
+
+/// A process to be started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    program: Program,
+    arguments: Vec<OsString>,
+    variables: Vec<(String, String)>,
+}
+
+/// A process that has been started, and its log. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    program: Program,
+    child: Child,
+    address: SocketAddr,
+    log: watch::Receiver<Vec<String>>,
+}
+
+/// A free port of loopback that nobody answers on, kept for a process that is started later.
+#[derive(Debug)]
+pub struct Reservation {
+    address: SocketAddr,
+    /// Bound, which keeps the port from being chosen for somebody else, but never listened on, which lets a listener
+    /// that reuses the address have it.
+    _socket: TcpSocket,
+}
+
+impl Reservation {
+    /// Returns a port that is free now.
+    ///
+    /// # Errors
+    /// When the system has none.
+    pub fn new() -> anyhow::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        Ok(Self { address: socket.local_addr()?, _socket: socket })
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address as an endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Launch {
+    /// Returns the start of `program` without arguments.
+    #[must_use]
+    pub fn new(program: Program) -> Self {
+        Self { program, arguments: Vec::new(), variables: Vec::new() }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Adds an environment variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the process and waits until each of its services says SERVING.
+    ///
+    /// # Errors
+    /// When it cannot be built or started, ends, or is not ready in time.
+    pub async fn start(self) -> anyhow::Result<Process> {
+        let name = self.program.name();
+        let mut command = Command::new(self.program.path()?);
+        for (variable, _) in env::vars_os() {
+            if variable.to_str().is_some_and(|variable| FOREIGN.iter().any(|prefix| variable.starts_with(prefix))) {
+                command.env_remove(variable);
+            }
+        }
+        command.args(&self.arguments).env("RELIEF_LOG_FORMAT", "json").envs(self.variables);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().with_context(|| format!("{name} does not start"))?;
+        let stderr = child.stderr.take().context("standard error is a pipe")?;
+        let (sender, log) = watch::channel(Vec::new());
+        tokio::spawn(collect(stderr, sender));
+
+        // Until it is known, the address is that of nobody; the process is whole from here on, so that its log is shown.
+        let mut process = Process { program: self.program, child, address: ([0, 0, 0, 0], 0).into(), log };
+        process.address = process.logged(&format!("{name} listens"), listening_address).await?;
+        for service in self.program.services() {
+            process.client()?.until_serving(service).await.with_context(|| format!("{name} is not ready"))?;
+        }
+        Ok(process)
+    }
+}
+
+impl Process {
+    /// The address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address as an endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns a client of it.
+    ///
+    /// # Errors
+    /// Never, in a process that listens.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.endpoint())
+    }
+
+    /// Waits for a line of the log that `read` takes something from, and returns that.
+    ///
+    /// # Errors
+    /// When the process ends without such a line, or writes none in time.
+    pub async fn logged<T>(&self, what: &str, read: impl Fn(&str) -> Option<T>) -> anyhow::Result<T> {
+        let mut log = self.log.clone();
+        let name = self.program.name();
+        within(what, async {
+            loop {
+                if let Some(found) = log.borrow_and_update().iter().find_map(|line| read(line)) {
+                    return Ok(found);
+                }
+                if log.changed().await.is_err() {
+                    // The last lines may have come with the end.
+                    let found = log.borrow().iter().find_map(|line| read(line));
+                    return found.with_context(|| format!("{name} ended first ({what})"));
+                }
+            }
+        })
+        .await?
+    }
+
+    /// Ends it with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        let name = self.program.name();
+        ensure!(self.child.try_wait()?.is_none(), "{name} had ended before it was killed");
+        self.child.start_kill()?;
+        within(&format!("{name} is gone"), self.child.wait()).await??;
+        Ok(())
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn terminate(&mut self) -> anyhow::Result<()> {
+        let name = self.program.name();
+        let Some(id) = self.child.id() else { bail!("{name} had ended before it was terminated") };
+        // The shell has the call that the standard library lacks.
+        let status = std::process::Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status()?;
+        ensure!(status.success(), "{name} cannot be sent a signal");
+        Ok(())
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        Ok(within(&format!("{} ends", self.program.name()), self.child.wait()).await??)
+    }
+}
+
+impl Drop for Process {
+    #[allow(clippy::print_stderr, reason = "the test runner shows it when the test has failed")]
+    fn drop(&mut self) {
+        for line in self.log.borrow().iter() {
+            eprintln!("{} {}: {line}", self.program.name(), self.address.port());
+        }
+    }
+}
+
+async fn collect(stderr: ChildStderr, log: watch::Sender<Vec<String>>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        log.send_modify(|log| log.push(line));
+    }
+}
+
+/// The address in the line that says where a program listens: a service's log, or the note of `relief up`.
+fn listening_address(line: &str) -> Option<SocketAddr> {
+    if let Some((_, rest)) = line.split_once("listens on http://") {
+        return rest.split_whitespace().next()?.parse().ok();
+    }
+    let event: Value = serde_json::from_str(line).ok()?;
+    let fields = event.get("fields")?;
+    (fields.get("message")? == "listening").then(|| fields.get("address")?.as_str()?.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_listening_line_are_read() {
+        let address: SocketAddr = "127.0.0.1:4242".parse().expect("an address");
+        let log = r#"{"level":"INFO","fields":{"message":"listening","address":"127.0.0.1:4242"}}"#;
+        let note = "relief listens on http://127.0.0.1:4242 and keeps its data in /d";
+        for line in [log, note] {
+            assert_eq!(listening_address(line), Some(address));
+        }
+        assert_eq!(listening_address(r#"{"fields":{"message":"surface accepted"}}"#), None);
+    }
+
+    #[tokio::test]
+    async fn a_reserved_port_goes_to_a_listener_and_to_nobody_else() {
+        let reservation = Reservation::new().expect("a port");
+        assert!(tokio::net::TcpStream::connect(reservation.address()).await.is_err());
+        let listener = tokio::net::TcpListener::bind(reservation.address()).await.expect("the reserved port");
+        assert_eq!(listener.local_addr().expect("an address"), reservation.address());
+    }
+}
