@@ -70,6 +70,8 @@ pub(crate) struct Surfaces {
     fleet: Arc<Fleet>,
     max_points: u64,
     n_created: AtomicU64,
+    /// Cancelled once the surfaces that an earlier process left unfinished are at work again.
+    is_resumed: CancellationToken,
     shutdown: CancellationToken,
 }
 
@@ -85,6 +87,7 @@ impl App {
             store,
             max_points: options.max_points,
             n_created: AtomicU64::new(0),
+            is_resumed: CancellationToken::new(),
             shutdown,
         };
         Ok(Self {
@@ -103,8 +106,11 @@ impl App {
         host.add(CatalogServiceServer::new(catalog).max_decoding_message_size(MAX_MESSAGE_BYTES));
     }
 
-    /// Completes at once: what the coordinator answers, it reads from the store.
-    pub async fn ready(&self) {}
+    /// Completes when the surfaces that an earlier process left unfinished are at work again, which [`App::run`] does
+    /// first.
+    pub async fn ready(&self) {
+        self.surfaces.is_resumed.cancelled().await;
+    }
 
     /// Takes up the surfaces that were unfinished, and keeps the evaluators at work until the shutdown.
     pub async fn run(&self) {
@@ -131,6 +137,7 @@ impl App {
 impl Surfaces {
     /// Accepts a surface: checks it, stores it, and puts it to work.
     pub(crate) async fn create(&self, id: Option<SurfaceId>, spec: SurfaceSpec) -> Result<Arc<Job>, ApiError> {
+        self.resumed().await?;
         // Asked first, so that a taken name leaves nothing behind.
         if let Some(id) = &id
             && self.store.get_surface(id).await.is_ok()
@@ -153,9 +160,20 @@ impl Surfaces {
         Ok(job)
     }
 
+    /// Waits until unfinished surfaces are at work again; before that, one that will go on looks like one that is left.
+    async fn resumed(&self) -> Result<(), ApiError> {
+        tokio::select! {
+            () = self.is_resumed.cancelled() => Ok(()),
+            () = self.shutdown.cancelled() => {
+                Err(ApiError::new(ErrorReason::ShuttingDown, "the coordinator is stopping"))
+            }
+        }
+    }
+
     /// The surface, if it is at work.
-    pub(crate) fn job(&self, id: &SurfaceId) -> Option<Arc<Job>> {
-        self.registry.get(id)
+    pub(crate) async fn job(&self, id: &SurfaceId) -> Result<Option<Arc<Job>>, ApiError> {
+        self.resumed().await?;
+        Ok(self.registry.get(id))
     }
 
     /// The surface with its numeric class and how far it is.
@@ -207,7 +225,7 @@ impl Surfaces {
 
     /// Stops a surface.
     pub(crate) async fn cancel(&self, id: &SurfaceId) -> Result<Arc<Job>, ApiError> {
-        let Some(job) = self.registry.get(id) else {
+        let Some(job) = self.job(id).await? else {
             let (_, _, status) = describe_stored(self.store.get_surface(id).await?);
             let message = format!("{id} has already ended: it is {}", status.state);
             return Err(ApiError::new(ErrorReason::WrongState, message));
@@ -218,10 +236,10 @@ impl Surfaces {
 
     /// Deletes a surface, stopping it first.
     pub(crate) async fn delete(&self, id: &SurfaceId) -> Result<(), ApiError> {
-        let job = self.registry.get(id);
+        let job = self.job(id).await?;
         if let Some(job) = &job {
-            job.stop.cancel();
             self.registry.remove(id);
+            job.stop_writing().await;
         }
         self.store.delete_surface(id).await?;
         if let Some(job) = job {
@@ -240,6 +258,7 @@ impl Surfaces {
                 () = self.shutdown.cancelled() => return,
             }
         }
+        self.is_resumed.cancel();
     }
 
     async fn try_resume(&self) -> Result<(), ApiError> {

@@ -9,6 +9,8 @@ use relief_store::{
     decode_checkpoint,
 };
 
+use crate::planning::at;
+
 /// Collects the chunks of one file, up to a bound.
 #[derive(Debug)]
 pub(crate) struct Upload {
@@ -101,7 +103,7 @@ pub(crate) async fn import_checkpoint(
     if store.get_checkpoint(id).await.is_ok() {
         return Err(StoreError::AlreadyExists { name: id.to_string() }.into());
     }
-    let found = store.find_network(network, None).await?;
+    let found = store.find_network(network, None).await.map_err(at("header.network"))?;
     let onnx = store.load_found_network(&found).await?;
     let checked = tokio::task::spawn_blocking(move || check_checkpoint(&onnx, &content)).await;
     let (tensors, unused) =

@@ -166,6 +166,7 @@ impl Dispatcher {
             let message = "the evaluator left out points of the tile";
             return Attempt::Setback(Setback::Failed, ApiError::new(ErrorReason::EvaluationFailed, message));
         };
+        let Some(_leave) = job.write().await else { return Attempt::Obsolete };
         let mut pause = MIN_PAUSE;
         for n_tries in 1.. {
             match self.store.write_tile(job.id(), &job.plan, &assignment.tile, &values).await {

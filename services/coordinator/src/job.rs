@@ -6,7 +6,7 @@ use std::time::Instant;
 use relief_api::ErrorReason;
 use relief_core::{JobState, SurfaceId, TilePlan};
 use relief_store::{Store, StoreError, SurfaceRecord};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, Tally};
@@ -33,6 +33,8 @@ pub(crate) struct Job {
     /// Cancelled when no more work is to be done on it, for whatever reason.
     pub(crate) stop: CancellationToken,
     class: OnceCell<String>,
+    /// Shared by those who write tiles, taken alone by whoever needs that nobody writes any more.
+    writing: RwLock<()>,
     progress: Mutex<Progress>,
     status: watch::Sender<Status>,
 }
@@ -64,6 +66,7 @@ impl Job {
             record,
             stop: CancellationToken::new(),
             class,
+            writing: RwLock::default(),
             progress: Mutex::new(Progress { ledger, started: None }),
             status: watch::Sender::new(status),
         }
@@ -85,6 +88,18 @@ impl Job {
     pub(crate) async fn pin_numeric_class(&self, store: &Store, offered: &str) -> Result<&str, StoreError> {
         let pin = || async { store.pin_numeric_class(self.id(), offered).await };
         self.class.get_or_try_init(pin).await.map(String::as_str)
+    }
+
+    /// Returns leave to write a tile, or none when no more work is to be done.
+    pub(crate) async fn write(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        let leave = self.writing.read().await;
+        (!self.stop.is_cancelled()).then_some(leave)
+    }
+
+    /// Stops all work, and waits for the tiles that are just being written.
+    pub(crate) async fn stop_writing(&self) {
+        self.stop.cancel();
+        drop(self.writing.write().await);
     }
 
     pub(crate) fn status(&self) -> Status {

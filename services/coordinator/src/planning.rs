@@ -158,7 +158,7 @@ async fn check_tensors(
 }
 
 /// Names the field whose value the store refused.
-fn at(field: &'static str) -> impl Fn(StoreError) -> ApiError {
+pub(crate) fn at(field: &'static str) -> impl Fn(StoreError) -> ApiError {
     move |error| {
         let error = ApiError::from(error);
         match error.reason {

@@ -119,7 +119,7 @@ impl Registry {
         error: Option<ApiError>,
         shutdown: &CancellationToken,
     ) -> Result<(), ApiError> {
-        job.stop.cancel();
+        job.stop_writing().await;
         let tally = job.status().tally;
         let outcome = SurfaceOutcome {
             state,

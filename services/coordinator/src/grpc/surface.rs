@@ -134,7 +134,7 @@ impl SurfaceService for SurfaceHandler {
         let id = name(&request.name)?;
         // One message of room: a slow watcher skips changes, it never holds up the work.
         let (sender, receiver) = mpsc::channel(1);
-        match self.surfaces.job(&id) {
+        match self.surfaces.job(&id).await? {
             Some(job) => {
                 let shutdown = self.shutdown.clone();
                 tokio::spawn(send_changes(job, request.after_revision, sender, shutdown));

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -22,6 +23,14 @@ use crate::trace::ServerTraceLayer;
 /// Why a server ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// The compiled contract cannot be read.
     #[error("cannot serve reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -65,6 +74,36 @@ impl ServiceHost {
         self.names.push(S::NAME);
         self.routes.add_service(service);
         self
+    }
+
+    /// Runs a service as a process: listens on `address` (port 0 takes a free one) and logs the address that was taken,
+    /// serves as [`ServiceHost::serve`] does, and beside that does `work`, which ends with `shutdown`. The end of
+    /// serving, whatever its cause, is the shutdown.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, and as [`ServiceHost::serve`].
+    pub async fn run(
+        self,
+        address: SocketAddr,
+        ready: impl Future<Output = ()> + Send,
+        work: impl Future<Output = ()>,
+        shutdown: CancellationToken,
+        grace: Duration,
+    ) -> Result<(), HostError> {
+        let listening = async {
+            let listener = TcpListener::bind(address).await?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let (address, listener) = listening.await.map_err(|source| HostError::Listen { address, source })?;
+        tracing::info!(%address, "listening");
+        let stop = shutdown.clone();
+        let serving = async {
+            let outcome = self.serve(listener, ready, shutdown, grace).await;
+            stop.cancel();
+            outcome
+        };
+        let (outcome, ()) = tokio::join!(serving, work);
+        outcome
     }
 
     /// Serves on `listener` until `shutdown` is cancelled, then waits for open calls, at most `grace`.

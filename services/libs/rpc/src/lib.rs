@@ -1,10 +1,11 @@
 //! The gRPC stacks that every service shares: a server host with health and reflection, a client channel, and the
-//! trace context and deadlines that both carry.
+//! trace context that both carry.
 //!
 //! What holds: a server answers health checks from its first moment and says NOT_SERVING until it is ready; a trace
 //! that enters a process leaves it with every call made on its behalf.
 //!
-//! What it does not do: it knows no service by name, and retries nothing; whoever calls knows what may be repeated.
+//! What it does not do: it knows no service by name, sets no deadline and retries nothing; whoever calls knows how long
+//! an answer may take and what may be repeated.
 
 mod client;
 mod host;

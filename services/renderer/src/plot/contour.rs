@@ -33,7 +33,7 @@ pub(super) fn draw(field: &Field<'_>, spec: &PlotSpec) -> Result<String, PlotErr
     let frame = Frame { area: Rect { left, top, right, bottom }, x, y };
 
     draw_gaps(&mut scene, &frame, field);
-    let levels = levels(field.range, field.scale, field.clip.is_some());
+    let levels = levels(field.range, field.scale, field.clip.is_some(), median(field));
     let lines = lines(&scene, &frame, field, &levels);
     let centre = frame::draw_centre(&mut scene, &frame);
     draw_lines(&mut scene, &frame, field.range, &levels, &lines, centre.as_slice());
@@ -81,6 +81,13 @@ fn subtitle(field: &Field<'_>, spec: &PlotSpec) -> String {
     }
 }
 
+/// The middle one of the positions that can be drawn; 0 without any.
+fn median(field: &Field<'_>) -> f64 {
+    let mut positions: Vec<f64> = field.positions.iter().filter_map(|position| position.ok()).collect();
+    positions.sort_by(f64::total_cmp);
+    positions.get(positions.len() / 2).copied().unwrap_or(0.0)
+}
+
 fn ends(coordinates: &[f64]) -> Range {
     let first = coordinates.first().copied().unwrap_or(0.0);
     Range { lo: first, hi: coordinates.last().copied().unwrap_or(first) }
@@ -115,9 +122,24 @@ fn lines(scene: &Scene, frame: &Frame, field: &Field<'_>, levels: &[Level]) -> V
     let of_level = |(idx, level): (usize, &Level)| {
         let width = scene.typeface.width(&short(level.loss), LABEL_SIZE);
         let lines = isolines(&values, field.n_columns(), level.position);
-        lines.into_iter().map(move |line| Labelled { trace: trace(line), level: idx, width }).collect::<Vec<_>>()
+        let traces = lines.into_iter().map(trace).filter(|trace| !is_speck(trace));
+        traces.map(|trace| Labelled { trace, level: idx, width }).collect::<Vec<_>>()
     };
     levels.iter().enumerate().flat_map(of_level).collect()
+}
+
+/// Whether a line closes around so little that it would be seen as a blot.
+fn is_speck(trace: &Trace) -> bool {
+    const LEAST_SIDE: f64 = 6.0;
+    let side = |of: fn(&Point) -> f64| {
+        let (lo, hi) = trace
+            .points
+            .iter()
+            .map(of)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), value| (lo.min(value), hi.max(value)));
+        hi - lo
+    };
+    trace.is_closed && side(|point| point.x).max(side(|point| point.y)) < LEAST_SIDE
 }
 
 /// The coordinate at a fraction of grid indices.

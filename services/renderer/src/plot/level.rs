@@ -10,6 +10,9 @@ const MOST: usize = 14;
 /// The same of linear levels, which crowd less where the loss is low.
 const MOST_LINEAR: u32 = 24;
 
+/// Below the first of equal steps, where most of the points may lie.
+const FINER_STEPS: u32 = 5;
+
 /// Fewer levels than this say nothing of the shape.
 const FEWEST: usize = 4;
 
@@ -24,19 +27,28 @@ pub(super) struct Level {
     pub is_major: bool,
 }
 
-/// Returns round losses within `range`, at equal steps, or on a log scale at equal parts of decades. The ends are no
-/// levels, but for the upper end if losses above it are clipped: there is a line to draw.
-pub(super) fn levels(range: Range, scale: LossScale, is_clipped: bool) -> Vec<Level> {
+/// Returns round losses within `range`, at equal steps, or on a log scale at equal parts of decades. Where more than
+/// half of the points, whose middle position is `median`, lie below the first of equal steps, smaller steps lead up to
+/// it. The ends are no levels, but for the upper end if losses above it are clipped: there is a line to draw.
+pub(super) fn levels(range: Range, scale: LossScale, is_clipped: bool, median: f64) -> Vec<Level> {
     let levels = match scale {
-        LossScale::Linear => linear(range.lo, range.hi, |loss| loss),
+        LossScale::Linear => {
+            let mut levels = linear(range.lo, range.hi, MOST_LINEAR, |loss| loss);
+            let first = levels.iter().map(|level| level.loss).find(|loss| *loss > range.lo);
+            if let Some(first) = first.filter(|first| median < *first) {
+                let finer = linear(range.lo, first, FINER_STEPS, |loss| loss);
+                levels.extend(finer.into_iter().filter(|level| level.loss < first));
+            }
+            levels
+        }
         LossScale::Log => logarithmic(range),
     };
     let is_inside = |position: f64| range.lo < position && (position < range.hi || is_clipped && position == range.hi);
     levels.into_iter().filter(|level| is_inside(level.position)).collect()
 }
 
-fn linear(lo: f64, hi: f64, position: impl Fn(f64) -> f64) -> Vec<Level> {
-    let losses = Step::dividing(lo, hi, MOST_LINEAR).map(|step| step.multiples(lo, hi)).unwrap_or_default();
+fn linear(lo: f64, hi: f64, n_steps: u32, position: impl Fn(f64) -> f64) -> Vec<Level> {
+    let losses = Step::dividing(lo, hi, n_steps).map(|step| step.multiples(lo, hi)).unwrap_or_default();
     losses.into_iter().map(|loss| Level { loss, position: position(loss), is_major: false }).collect()
 }
 
@@ -46,7 +58,9 @@ fn logarithmic(range: Range) -> Vec<Level> {
         [&[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0], &[1.0, 2.0, 3.0, 5.0], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]];
     let schemes = SCHEMES.map(|scheme| (scheme.len() > 1, mantissas(lo, hi, scheme)));
     let losses = match schemes.into_iter().find(|(_, losses)| losses.len() <= MOST) {
-        Some((_, losses)) if losses.len() < FEWEST => return linear(10_f64.powf(lo), 10_f64.powf(hi), f64::log10),
+        Some((_, losses)) if losses.len() < FEWEST => {
+            return linear(10_f64.powf(lo), 10_f64.powf(hi), MOST_LINEAR, f64::log10);
+        }
         Some(found) => found,
         None => (false, sparse_decades(lo, hi)),
     };
@@ -67,14 +81,22 @@ mod tests {
     use super::*;
 
     fn losses(lo: f64, hi: f64, scale: LossScale) -> Vec<f64> {
-        levels(Range { lo, hi }, scale, false).iter().map(|level| level.loss).collect()
+        levels(Range { lo, hi }, scale, false, hi).iter().map(|level| level.loss).collect()
     }
 
     #[test]
     fn linear_levels_are_round_and_strictly_inside() {
         assert_eq!(losses(0.0, 5.0, LossScale::Linear), [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5]);
-        let clipped = levels(Range { lo: 0.0, hi: 5.0 }, LossScale::Linear, true);
+        let clipped = levels(Range { lo: 0.0, hi: 5.0 }, LossScale::Linear, true, 5.0);
         assert_eq!(clipped.last().map(|level| level.loss), Some(5.0));
+    }
+
+    #[test]
+    fn smaller_steps_lead_up_to_the_first_where_most_points_lie_below_it() {
+        let levels = levels(Range { lo: 0.2, hi: 51.0 }, LossScale::Linear, false, 3.0);
+        let mut losses: Vec<f64> = levels.iter().map(|level| level.loss).collect();
+        losses.sort_by(f64::total_cmp);
+        assert_eq!(losses[..6], [1.0, 2.0, 3.0, 4.0, 5.0, 10.0]);
     }
 
     #[test]
@@ -95,6 +117,6 @@ mod tests {
 
     #[test]
     fn equal_values_have_no_level() {
-        assert!(levels(Range { lo: 1.0, hi: 1.0 }, LossScale::Linear, false).is_empty());
+        assert!(levels(Range { lo: 1.0, hi: 1.0 }, LossScale::Linear, false, 1.0).is_empty());
     }
 }

@@ -177,7 +177,9 @@ async fn a_surface_of_a_network_that_the_checkpoint_does_not_fit_is_refused() ->
     let guarded = Guarded::start().await?;
     // Networks that can be generated, but were not yet.
     let expected = (Code::InvalidArgument, "spec.plane.origin");
-    guarded.refuse_surface("resnet20", with_network("resnet20"), expected, &["does not fit", "conv1.weight"]).await?;
+    guarded
+        .refuse_surface("resnet20", with_network("resnet20"), expected, &["not to networks/resnet20", "conv1.weight"])
+        .await?;
     let expected = (Code::InvalidArgument, "spec.data.dataset");
     let words = ["[1, 28, 28]", "[3, 32, 32]"];
     guarded.refuse_surface("three channels", with_network("lenet5-3x32x32-10"), expected, &words).await?;

@@ -10,9 +10,9 @@ async fn a_surface_goes_on_where_a_killed_coordinator_left_it() -> anyhow::Resul
     let mut coordinator = sandbox.launch_coordinator(&[&evaluator.endpoint()]).start().await?;
     let client = coordinator.client()?;
     Sandbox::furnish(&client).await?;
-    let spec = || surface_spec(CHECKPOINT, DATASET, (axis(-1.0, 1.0, 20), axis(-1.0, 1.0, 20)), None, (2, 2));
+    let spec = || surface_spec(CHECKPOINT, DATASET, (axis(-1.0, 1.0, 16), axis(-1.0, 1.0, 16)), None, (2, 2));
     let undisturbed = client.computed("undisturbed", spec()).await?;
-    assert_eq!(undisturbed.n_known(), 400);
+    assert_eq!(undisturbed.n_known(), 256);
 
     let created = client.create_surface("interrupted", spec()).await?.status.context("no status")?;
     let mut watch = client.watch("interrupted").await?;
@@ -27,9 +27,9 @@ async fn a_surface_goes_on_where_a_killed_coordinator_left_it() -> anyhow::Resul
 
     let coordinator = sandbox.launch_coordinator(&[&evaluator.endpoint()]).start().await?;
     let client = coordinator.client()?;
+    let end = client.succeeded("interrupted").await?;
     let taken_up = coordinator.logged("the surface is taken up again", tiles_done_at_start).await?;
     assert_eq!(taken_up, behind.len() as u64, "tiles that are stored are not to be computed again");
-    let end = client.succeeded("interrupted").await?;
     assert_eq!((end.tiles_done, end.points_done), (created.tiles_total, created.points_total));
     assert_eq!(client.values("interrupted").await?, undisturbed);
 
