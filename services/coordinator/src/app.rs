@@ -241,11 +241,16 @@ impl Surfaces {
             self.registry.remove(id);
             job.stop_writing().await;
         }
-        self.store.delete_surface(id).await?;
+        let deleted = self.store.delete_surface(id).await;
         if let Some(job) = job {
             job.end(JobState::Cancelled, None);
+            if deleted.is_err() {
+                // It was not deleted, so its work goes on; a store that fails here too is asked again at the next start.
+                let record = self.store.get_surface(id).await?;
+                self.take_up(record).await?;
+            }
         }
-        Ok(())
+        Ok(deleted?)
     }
 
     /// Puts every stored surface that has not ended back to work.
@@ -269,14 +274,12 @@ impl Surfaces {
                 if record.outcome.is_some() || self.registry.get(&record.id).is_some() {
                     continue;
                 }
-                let ledger = open_ledger(&self.store, &record).await?;
-                let tally = ledger.tally();
-                tracing::info!(surface = %record.id, tiles_done = tally.tiles_done, "surface taken up again");
-                let is_complete = ledger.is_complete();
-                let job = Arc::new(Job::new(record, ledger));
-                self.registry.add(Arc::clone(&job));
-                if is_complete {
-                    self.registry.finish(&job, JobState::Succeeded, None, &self.shutdown).await?;
+                match self.take_up(record).await {
+                    Err(error) if error.reason == ErrorReason::DataCorrupt => {
+                        // One damaged surface must not keep the others from going on.
+                        tracing::error!(%error, "a surface cannot be taken up again");
+                    }
+                    taken_up => taken_up?,
                 }
             }
             match page.next {
@@ -284,6 +287,19 @@ impl Surfaces {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Puts a stored surface that has not ended back to work.
+    async fn take_up(&self, record: SurfaceRecord) -> Result<(), ApiError> {
+        let ledger = open_ledger(&self.store, &record).await?;
+        tracing::info!(surface = %record.id, tiles_done = ledger.tally().tiles_done, "surface taken up again");
+        let is_complete = ledger.is_complete();
+        let job = Arc::new(Job::new(record, ledger));
+        self.registry.add(Arc::clone(&job));
+        if is_complete {
+            self.registry.finish(&job, JobState::Succeeded, None, &self.shutdown).await?;
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use relief_api::{ApiError, ErrorReason, Retry};
 use relief_core::JobState;
 use relief_store::{BlobPath, Store, StoreErrorKind};
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::fleet::{Description, Fleet, Link};
@@ -133,7 +133,7 @@ impl Dispatcher {
         };
         let mut stream = match opened {
             Ok(Ok(stream)) => stream.into_inner(),
-            Ok(Err(status)) => return refused(ApiError::from_status(&status), Setback::Declined),
+            Ok(Err(status)) => return refused(read_refusal(&status), Setback::Declined),
             Err(_) => return Attempt::Setback(Setback::Lost, stalled(self.stall_timeout)),
         };
         loop {
@@ -245,6 +245,15 @@ impl Dispatcher {
     }
 }
 
+/// Reads a refusal. A status with a cause was not sent by the evaluator: the connection to it broke.
+fn read_refusal(status: &Status) -> ApiError {
+    let error = ApiError::from_status(status);
+    match std::error::Error::source(status) {
+        Some(_) => ApiError { reason: ErrorReason::ShuttingDown, ..error },
+        None => error,
+    }
+}
+
 /// What a refusal means for the tile: `otherwise` when the evaluator is full, stopping or gone.
 fn refused(error: ApiError, otherwise: Setback) -> Attempt {
     match error.reason.retry() {
@@ -270,7 +279,7 @@ async fn next_event(
     stall_timeout: Duration,
 ) -> Result<Option<Event>, ApiError> {
     let message = tokio::time::timeout(stall_timeout, stream.message()).await.map_err(|_| stalled(stall_timeout))?;
-    match message.map_err(|status| ApiError::from_status(&status))? {
+    match message.map_err(|status| read_refusal(&status))? {
         Some(EvaluateTileResponse { event: Some(event) }) => Ok(Some(event)),
         Some(EvaluateTileResponse { event: None }) => {
             Err(ApiError::new(ErrorReason::VersionMismatch, "the evaluator sent an event of a later version"))
@@ -302,5 +311,20 @@ fn tile_request(job: &Job, class: &str, assignment: &Assignment) -> TileRequest 
         },
         points: assignment.missing.iter().filter_map(coefficients).collect(),
         numeric_class: class.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_connection_is_a_loss_and_what_an_evaluator_reports_is_a_failure() {
+        let broken = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
+        let attempt = refused(read_refusal(&broken), Setback::Lost);
+        assert!(matches!(attempt, Attempt::Setback(Setback::Lost, _)));
+        let reported = Status::from(ApiError::new(ErrorReason::Internal, "the engine panicked"));
+        let attempt = refused(read_refusal(&reported), Setback::Lost);
+        assert!(matches!(attempt, Attempt::Setback(Setback::Failed, _)));
     }
 }

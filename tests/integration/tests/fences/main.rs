@@ -36,7 +36,7 @@ const UNREACHABLE: &[(&str, &[&str])] = &[
 const LAYERS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("graph", &["core"]),
-    ("api", &["core"]),
+    ("api", &["core", "store"]),
     ("rpc", &["core", "api"]),
     ("runtime", &["core"]),
     ("store", &["core", "graph"]),

@@ -53,7 +53,7 @@ async fn a_surface_survives_the_kill_of_an_evaluator_with_the_bits_of_one_proces
     assert!(end.tiles_retried >= 1, "the kill hit no tile: {end:?}");
     assert_eq!((end.tiles_done, end.points_done), (end.tiles_total, end.points_total));
     let came_back = |line: &str| line.contains("a tile comes back") && line.contains(&victim.endpoint());
-    coordinator.logged("a tile of the victim came back", |line| came_back(line).then_some(())).await?;
+    coordinator.logged("a tile of the victim comes back", |line| came_back(line).then_some(())).await?;
     assert_eq!(client.values("bitten").await?, one_process);
 
     assert_eq!(client.computed("other-tiles", big((4, 5))).await?, one_process);
