@@ -194,16 +194,7 @@ impl Surfaces {
         page_size: u32,
         page_token: &str,
     ) -> Result<(Vec<(SurfaceRecord, Option<String>, Status)>, String), ApiError> {
-        let mut records = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.store.list_surfaces(&Page::new(1000, after)).await?;
-            records.extend(page.items);
-            match page.next {
-                Some(next) => after = Some(next),
-                None => break,
-            }
-        }
+        let mut records = self.stored_surfaces().await?;
         let key = |record: &SurfaceRecord| format!("{} {}", record.provenance.created, record.id.as_str());
         records.sort_by_key(|record| std::cmp::Reverse(key(record)));
         let page_size = if page_size == 0 { 100 } else { page_size.min(1000) as usize };
@@ -247,7 +238,9 @@ impl Surfaces {
             if deleted.is_err() {
                 // It was not deleted, so its work goes on; a store that fails here too is asked again at the next start.
                 let record = self.store.get_surface(id).await?;
-                self.take_up(record).await?;
+                if record.outcome.is_none() {
+                    self.take_up(record).await?;
+                }
             }
         }
         Ok(deleted?)
@@ -267,24 +260,38 @@ impl Surfaces {
     }
 
     async fn try_resume(&self) -> Result<(), ApiError> {
+        for record in self.stored_surfaces().await? {
+            if record.outcome.is_some() || self.registry.get(&record.id).is_some() {
+                continue;
+            }
+            match self.take_up(record.clone()).await {
+                Err(error) if error.reason == ErrorReason::DataCorrupt => {
+                    // One damaged surface must not keep the others from going on.
+                    tracing::error!(surface = %record.id, %error, "a surface cannot be taken up again");
+                    let job = Job::new(record.clone(), Ledger::new(record.plan(), &BTreeSet::new(), 0));
+                    self.registry.finish(&job, JobState::Failed, Some(error), &self.shutdown).await?;
+                }
+                taken_up => taken_up?,
+            }
+        }
+        Ok(())
+    }
+
+    /// All surfaces whose records can be read; the others are for somebody to look at.
+    async fn stored_surfaces(&self) -> Result<Vec<SurfaceRecord>, ApiError> {
+        let mut records = Vec::new();
         let mut after = None;
         loop {
             let page = self.store.list_surfaces(&Page::new(1000, after)).await?;
             for record in page.items {
-                if record.outcome.is_some() || self.registry.get(&record.id).is_some() {
-                    continue;
-                }
-                match self.take_up(record).await {
-                    Err(error) if error.reason == ErrorReason::DataCorrupt => {
-                        // One damaged surface must not keep the others from going on.
-                        tracing::error!(%error, "a surface cannot be taken up again");
-                    }
-                    taken_up => taken_up?,
+                match record {
+                    Ok(record) => records.push(record),
+                    Err(error) => tracing::error!(%error, "the record of a surface cannot be read"),
                 }
             }
             match page.next {
                 Some(next) => after = Some(next),
-                None => return Ok(()),
+                None => return Ok(records),
             }
         }
     }

@@ -196,13 +196,15 @@ impl Store {
         Ok(record.provenance.numeric_class)
     }
 
-    /// A page of the surfaces, in the order of their ids.
+    /// A page of the surfaces, in the order of their ids. One whose record is damaged is an error in its place, so that
+    /// it does not hide the others.
     ///
     /// # Errors
-    /// When the backend fails or a record is damaged.
-    pub async fn list_surfaces(&self, page: &Page) -> Result<Listing<SurfaceRecord>, StoreError> {
+    /// When the backend fails.
+    pub async fn list_surfaces(&self, page: &Page) -> Result<Listing<Result<SurfaceRecord, StoreError>>, StoreError> {
         let suffix = layout::SURFACE_SUFFIX;
-        self.list_records(SurfaceId::COLLECTION, page, suffix, layout::surface_record, read_record).await
+        let read = |id, path: &_, json: &[u8]| Ok(read_record(id, path, json));
+        self.list_records(SurfaceId::COLLECTION, page, suffix, layout::surface_record, read).await
     }
 
     /// Deletes a surface with its values.
@@ -256,7 +258,8 @@ mod tests {
             assert_eq!(record, expected);
             let error = store.create_surface(&id(), &spec(), &provenance()).await.expect_err("taken");
             assert_eq!(error.kind(), StoreErrorKind::AlreadyExists);
-            assert_eq!(store.list_surfaces(&Page::default()).await.expect("a page").items, [expected]);
+            let listed = store.list_surfaces(&Page::default()).await.expect("a page").items;
+            assert_eq!(listed.into_iter().map(|record| record.expect("whole")).collect::<Vec<_>>(), [expected]);
             assert_eq!(
                 everything(store).await,
                 [

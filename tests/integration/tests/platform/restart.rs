@@ -42,6 +42,26 @@ async fn a_surface_goes_on_where_a_killed_coordinator_left_it() -> anyhow::Resul
     Ok(())
 }
 
+#[tokio::test]
+async fn a_damaged_surface_does_not_keep_a_coordinator_from_its_work() -> anyhow::Result<()> {
+    let sandbox = Sandbox::new()?;
+    let evaluator = sandbox.launch(Program::Evaluator).start().await?;
+    let mut coordinator = sandbox.launch_coordinator(&[&evaluator.endpoint()]).start().await?;
+    let client = coordinator.client()?;
+    Sandbox::furnish(&client).await?;
+    let spec = || surface_spec(CHECKPOINT, DATASET, (axis(-1.0, 1.0, 3), axis(-1.0, 1.0, 3)), None, (2, 2));
+    let before = client.computed("damaged", spec()).await?;
+    coordinator.kill().await?;
+    std::fs::write(sandbox.store().join("surfaces/damaged.zarr/zarr.json"), "{")?;
+
+    // Serving, which the start waits for, comes after unfinished surfaces were looked for.
+    let coordinator = sandbox.launch_coordinator(&[&evaluator.endpoint()]).start().await?;
+    let client = coordinator.client()?;
+    assert_eq!(client.computed("whole", spec()).await?, before);
+    coordinator.logged("the damage is told", |line| line.contains("damaged.zarr").then_some(())).await?;
+    Ok(())
+}
+
 fn tiles_done_at_start(line: &str) -> Option<u64> {
     let event: serde_json::Value = serde_json::from_str(line).ok()?;
     let fields = event.get("fields")?;
