@@ -16,7 +16,13 @@ pub struct Config {
     #[arg(long, env = "RELIEF_COORDINATOR_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7373")]
     pub listen: SocketAddr,
 
-    /// The object store: file:///absolute/directory or memory://
+    /// The object store: file:///absolute/directory, memory://, s3://bucket/prefix, gs://bucket/prefix or
+    /// az://container/prefix
+    ///
+    /// Buckets take the usual variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, and,
+    /// for another server than Amazon's, AWS_ENDPOINT, with AWS_ALLOW_HTTP=true where it is not encrypted;
+    /// GOOGLE_APPLICATION_CREDENTIALS; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY. The URL holds no
+    /// credentials.
     #[arg(long, env = "RELIEF_COORDINATOR_STORE", value_name = "URL")]
     pub store: String,
 

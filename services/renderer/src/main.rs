@@ -6,7 +6,7 @@ use clap::Parser as _;
 use relief_renderer::App;
 use relief_renderer::config::Config;
 use relief_rpc::ServiceHost;
-use relief_store::Store;
+use relief_store::{Store, StoreAccess};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
@@ -16,7 +16,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let app = App::new(config.options(), Store::open(&config.store)?, shutdown.clone())?;
+    let store = Store::connect(&config.store, StoreAccess::Read).await?;
+    let app = App::new(config.options(), store, shutdown.clone())?;
     let mut host = ServiceHost::new();
     app.add_to(&mut host);
     Ok(host.run(config.listen, app.ready(), app.run(), shutdown, config.grace()).await?)

@@ -36,9 +36,9 @@ async fn import(
     };
     let parts = std::iter::once(Part::Header(header)).chain(import::chunks(content).map(Part::Chunk));
     let messages = tokio_stream::iter(parts.map(|part| ImportCheckpointRequest { part: Some(part) }));
-    let imported = client.catalog().import_checkpoint(messages).await.map_err(|status| client.refused(status));
+    let imported = client.catalog().import_checkpoint(messages).await.map_err(|status| client.catalog.refused(status));
     let response = imported.with_context(|| format!("cannot import {}", path.display()))?.into_inner();
-    let checkpoint = client.required("checkpoint", response.checkpoint)?;
+    let checkpoint = client.catalog.required("checkpoint", response.checkpoint)?;
     if !response.unused_tensors.is_empty() {
         output::note(&format!("left out, not part of the network: {}", response.unused_tensors.join(", ")));
     }

@@ -27,6 +27,12 @@ pub struct Cli {
     /// The server, http://HOST:PORT
     #[arg(long, global = true, env = "RELIEF_ENDPOINT", default_value = "http://127.0.0.1:7373", value_name = "URL")]
     pub(crate) endpoint: Endpoint,
+    /// The server of training runs, where it is not that of --endpoint
+    #[arg(long, global = true, env = "RELIEF_TRAINER_ENDPOINT", value_name = "URL")]
+    pub(crate) trainer_endpoint: Option<Endpoint>,
+    /// The server of pictures, where it is not that of --endpoint
+    #[arg(long, global = true, env = "RELIEF_RENDERER_ENDPOINT", value_name = "URL")]
+    pub(crate) renderer_endpoint: Option<Endpoint>,
     /// How results are printed
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: OutputFormat,
@@ -85,6 +91,14 @@ pub(crate) enum NetworkCommand {
     List,
     /// Show the layers and parameters of a built-in network, or the record of a stored one
     Show(NetworkArguments),
+    /// Import a network from an ONNX file, and its weights where the file holds them
+    Import {
+        /// The name to store it under, and its weights as a checkpoint
+        name: NetworkId,
+        /// The ONNX file; - for standard input
+        #[arg(value_name = "FILE.onnx")]
+        file: PathBuf,
+    },
     /// Write a built-in network as an ONNX file with its weights
     Export {
         #[command(flatten)]

@@ -15,17 +15,43 @@ use crate::error::CommandError;
 /// The most that a page of a list may hold.
 pub(crate) const PAGE_SIZE: u32 = 1000;
 
-/// All services behind one address.
+/// The servers of all services, most often one and the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
+    /// That of networks, datasets and checkpoints.
+    pub(crate) catalog: Server,
+    /// That of training runs.
+    pub(crate) training: Server,
+    /// That of surfaces.
+    pub(crate) surfaces: Server,
+    /// That of pictures.
+    pub(crate) plots: Server,
+}
+
+/// Where the services are.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoints {
+    /// All that is nowhere else.
+    pub(crate) all: Endpoint,
+    /// Training runs.
+    pub(crate) trainer: Option<Endpoint>,
+    /// Pictures.
+    pub(crate) renderer: Option<Endpoint>,
+}
+
+/// A server.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
     endpoint: Endpoint,
+    /// What names it on the command line.
+    flag: &'static str,
     channel: ClientChannel,
 }
 
 macro_rules! services {
     ($($name:ident: $client:ident),+) => {
         $(pub(crate) fn $name(&self) -> $client<ClientChannel> {
-            $client::new(self.channel.clone())
+            $client::new(self.$name.channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES)
         })+
@@ -33,10 +59,20 @@ macro_rules! services {
 }
 
 impl Client {
-    /// Returns a client of the server at `endpoint`; it connects with the first call.
-    pub(crate) fn new(endpoint: Endpoint) -> anyhow::Result<Self> {
-        let channel = relief_rpc::connect(&endpoint)?;
-        Ok(Self { endpoint, channel })
+    /// Returns a client of the servers at `endpoints`; it connects with the first call.
+    pub(crate) fn new(endpoints: Endpoints) -> anyhow::Result<Self> {
+        let Endpoints { all, trainer, renderer } = endpoints;
+        let all = Server::new(all, "--endpoint")?;
+        let of = |endpoint: Option<Endpoint>, flag| match endpoint {
+            Some(endpoint) => Server::new(endpoint, flag),
+            None => Ok(all.clone()),
+        };
+        Ok(Self {
+            training: of(trainer, "--trainer-endpoint")?,
+            plots: of(renderer, "--renderer-endpoint")?,
+            catalog: all.clone(),
+            surfaces: all,
+        })
     }
 
     services! {
@@ -45,14 +81,27 @@ impl Client {
         surfaces: SurfaceServiceClient,
         plots: PlotServiceClient
     }
+}
+
+impl From<Endpoint> for Endpoints {
+    fn from(all: Endpoint) -> Self {
+        Self { all, trainer: None, renderer: None }
+    }
+}
+
+impl Server {
+    fn new(endpoint: Endpoint, flag: &'static str) -> anyhow::Result<Self> {
+        let channel = relief_rpc::connect(&endpoint)?;
+        Ok(Self { endpoint, flag, channel })
+    }
 
     /// Says what `status` means.
     pub(crate) fn refused(&self, status: Status) -> CommandError {
-        let endpoint = self.endpoint.clone();
+        let (endpoint, flag) = (self.endpoint.clone(), self.flag);
         // What a server says has no source here; what became of the connection has.
         let is_local = status.source().is_some();
         match status.code() {
-            Code::Unavailable if is_local => CommandError::Unreachable { endpoint },
+            Code::Unavailable if is_local => CommandError::Unreachable { endpoint, flag },
             Code::Unimplemented => CommandError::Unimplemented { endpoint },
             _ if is_local => CommandError::Disconnected { endpoint, reason: status.message().to_owned() },
             _ => CommandError::Refused(ApiError::from_status(&status)),
@@ -74,7 +123,7 @@ macro_rules! list_all {
         let mut page_token = String::new();
         loop {
             let request = $request { page_size: $crate::client::PAGE_SIZE, page_token };
-            let page = service.$call(request).await.map_err(|status| client.refused(status))?.into_inner();
+            let page = service.$call(request).await.map_err(|status| client.$service.refused(status))?.into_inner();
             items.extend(page.$items);
             if page.next_page_token.is_empty() {
                 break items;
@@ -87,26 +136,48 @@ pub(crate) use list_all;
 
 #[cfg(test)]
 mod tests {
+    use relief_api::plot::v1::RenderSurfaceRequest;
     use relief_api::surface::v1::GetSurfaceRequest;
+    use relief_api::training::v1::GetRunRequest;
 
     use super::*;
 
+    /// An endpoint that nobody listens on.
+    fn nowhere() -> Endpoint {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        format!("http://{}", listener.local_addr().expect("an address")).parse().expect("an endpoint")
+    }
+
     #[tokio::test]
     async fn an_absent_server_is_an_error_that_says_how_to_start_one() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        drop(listener);
-        let client = Client::new(format!("http://{address}").parse().expect("an endpoint")).expect("a client");
+        let endpoint = nowhere();
+        let client = Client::new(endpoint.clone().into()).expect("a client");
         let request = GetSurfaceRequest { name: "surfaces/s".to_owned() };
         let status = client.surfaces().get_surface(request).await.expect_err("nobody listens");
-        let text = client.refused(status).to_string();
-        assert!(text.contains(&address.to_string()) && text.contains("`relief up`"), "{text}");
+        let text = client.surfaces.refused(status).to_string();
+        assert!(text.contains(&endpoint.to_string()) && text.contains("`relief up`"), "{text}");
+        assert!(text.ends_with("with --endpoint"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn every_service_is_asked_where_it_is() {
+        let endpoints = Endpoints { all: nowhere(), trainer: Some(nowhere()), renderer: Some(nowhere()) };
+        let client = Client::new(endpoints.clone()).expect("a client");
+        let request = GetRunRequest { name: "runs/r".to_owned() };
+        let status = client.training().get_run(request).await.expect_err("nobody listens");
+        let text = client.training.refused(status).to_string();
+        assert!(text.contains(&endpoints.trainer.expect("one").to_string()), "{text}");
+        assert!(text.ends_with("with --trainer-endpoint"), "{text}");
+        let status = client.plots().render_surface(RenderSurfaceRequest::default()).await.expect_err("nobody listens");
+        let text = client.plots.refused(status).to_string();
+        assert!(text.contains(&endpoints.renderer.expect("one").to_string()), "{text}");
+        assert!(text.ends_with("with --renderer-endpoint"), "{text}");
     }
 
     #[tokio::test]
     async fn a_server_that_refuses_for_now_is_not_taken_for_absent() {
-        let client = Client::new("http://127.0.0.1:1".parse().expect("an endpoint")).expect("a client");
-        let error = client.refused(Status::unavailable("the store cannot be reached"));
+        let client = Client::new(nowhere().into()).expect("a client");
+        let error = client.catalog.refused(Status::unavailable("the store cannot be reached"));
         assert_eq!(error.to_string(), "the store cannot be reached");
     }
 }

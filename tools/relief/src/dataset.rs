@@ -41,8 +41,8 @@ async fn import(arguments: &DatasetImportArguments, client: &Client, output: Out
         .chain(import::chunks(inputs).map(Part::InputsChunk))
         .chain(import::chunks(targets).map(Part::TargetsChunk));
     let messages = tokio_stream::iter(parts.map(|part| ImportDatasetRequest { part: Some(part) }));
-    let imported = client.catalog().import_dataset(messages).await.map_err(|status| client.refused(status))?;
-    let dataset = client.required("dataset", imported.into_inner().dataset)?;
+    let imported = client.catalog().import_dataset(messages).await.map_err(|status| client.catalog.refused(status))?;
+    let dataset = client.catalog.required("dataset", imported.into_inner().dataset)?;
     output.print(|| to_json(&dataset), || table(std::slice::from_ref(&dataset)))
 }
 

@@ -18,13 +18,16 @@ pub(crate) enum CommandError {
     #[error("{0}")]
     Refused(ApiError),
     /// There is no server.
-    #[error("no relief server at {endpoint}; start one with `relief up`, or name another with --endpoint")]
-    Unreachable { endpoint: Endpoint },
+    #[error("no relief server at {endpoint}; start one with `relief up`, or name another with {flag}")]
+    Unreachable { endpoint: Endpoint, flag: &'static str },
     /// The server went away during the call, or speaks something else.
     #[error("lost the connection to the server at {endpoint}: {reason}")]
     Disconnected { endpoint: Endpoint, reason: String },
     /// The server lacks the service.
-    #[error("the server at {endpoint} does not offer this call; name one that runs all services, as `relief up` does")]
+    #[error(
+        "the server at {endpoint} does not offer this call; name one that runs all services, as `relief up` does, with \
+         --endpoint, or that of training runs with --trainer-endpoint and that of pictures with --renderer-endpoint"
+    )]
     Unimplemented { endpoint: Endpoint },
     /// A message without a part that it must have.
     #[error("the server at {endpoint} sent an answer without its {part}; it may be of another version")]

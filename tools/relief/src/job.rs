@@ -6,7 +6,7 @@ use relief_api::job::v1::JobError;
 use relief_core::JobState;
 use tonic::Streaming;
 
-use crate::client::Client;
+use crate::client::Server;
 use crate::error::CommandError;
 use crate::progress::{Progress, words};
 
@@ -40,19 +40,19 @@ pub(crate) struct Job<'a> {
     pub(crate) unit: &'static str,
 }
 
-/// Shows the changes of `job` until its final state, which must be success.
+/// Shows the changes of `job`, which come from `server`, until its final state, which must be success.
 pub(crate) async fn follow<M>(
-    client: &Client,
+    server: &Server,
     job: Job<'_>,
     mut changes: Streaming<M>,
     step: impl Fn(M) -> Option<Step>,
 ) -> anyhow::Result<()> {
     let mut progress = Progress::new(job.label);
     loop {
-        let Some(change) = changes.message().await.map_err(|status| client.refused(status))? else {
+        let Some(change) = changes.message().await.map_err(|status| server.refused(status))? else {
             return Err(CommandError::JobLost { noun: job.noun, name: job.name.to_owned() }.into());
         };
-        let step = client.required("job", step(change))?;
+        let step = server.required("job", step(change))?;
         let state = step.state.unwrap_or_default();
         if state.is_final() {
             progress.finish(&last_line(&step, state, job.unit));

@@ -35,7 +35,7 @@ use tracing::Instrument as _;
 
 pub use cli::Cli;
 use cli::Command;
-use client::Client;
+use client::{Client, Endpoints};
 use output::Output;
 
 /// Does what was asked for. Returns the exit status after an error was told on standard error.
@@ -57,7 +57,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Quickstart(arguments) => quickstart::run(arguments, output).await,
         Command::Up(arguments) => up::run(arguments).await,
         command => {
-            let client = Client::new(cli.endpoint)?;
+            let (trainer, renderer) = (cli.trainer_endpoint, cli.renderer_endpoint);
+            let client = Client::new(Endpoints { all: cli.endpoint, trainer, renderer })?;
             ask(command, &client, output).instrument(tracing::info_span!("relief.command")).await
         }
     }

@@ -21,6 +21,6 @@ pub(crate) async fn run(command: PlotCommand, client: &Client) -> anyhow::Result
 
 /// Returns the picture's file.
 pub(crate) async fn render(client: &Client, request: RenderSurfaceRequest) -> anyhow::Result<Bytes> {
-    let response = client.plots().render_surface(request).await.map_err(|status| client.refused(status))?;
+    let response = client.plots().render_surface(request).await.map_err(|status| client.plots.refused(status))?;
     Ok(response.into_inner().content)
 }

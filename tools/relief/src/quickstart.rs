@@ -32,7 +32,7 @@ pub(crate) async fn run(QuickstartArguments { out }: QuickstartArguments, output
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let platform = Platform::start(store, listen, shutdown.clone()).await?;
     platform.ready().await;
-    let client = Client::new(platform.endpoint().clone())?;
+    let client = Client::new(platform.endpoint().clone().into())?;
     let demonstrated = tokio::select! {
         demonstrated = demonstrate(&client, &out) => demonstrated,
         () = shutdown.cancelled() => Err(CommandError::Interrupted.into()),

@@ -39,15 +39,15 @@ async fn watch(client: &Client, output: Output, name: &RunId) -> anyhow::Result<
 
 async fn cancel(client: &Client, output: Output, name: &RunId) -> anyhow::Result<()> {
     let request = CancelRunRequest { name: name.to_string() };
-    let response = client.training().cancel_run(request).await.map_err(|status| client.refused(status))?;
-    let run = client.required("run", response.into_inner().run)?;
+    let response = client.training().cancel_run(request).await.map_err(|status| client.training.refused(status))?;
+    let run = client.training.required("run", response.into_inner().run)?;
     output.print(|| to_json(&run), || description(&run))
 }
 
 pub(crate) async fn get(client: &Client, name: &str) -> anyhow::Result<Run> {
     let request = GetRunRequest { name: name.to_owned() };
-    let response = client.training().get_run(request).await.map_err(|status| client.refused(status))?;
-    Ok(client.required("run", response.into_inner().run)?)
+    let response = client.training().get_run(request).await.map_err(|status| client.training.refused(status))?;
+    Ok(client.training.required("run", response.into_inner().run)?)
 }
 
 pub(crate) fn job<'a>(name: &'a str, label: &'a str) -> Job<'a> {
@@ -57,8 +57,9 @@ pub(crate) fn job<'a>(name: &'a str, label: &'a str) -> Job<'a> {
 /// Shows the progress of a run under `label` until it has succeeded.
 pub(crate) async fn follow(client: &Client, name: &str, label: &str) -> anyhow::Result<()> {
     let request = WatchRunRequest { name: name.to_owned(), after_revision: 0 };
-    let changes = client.training().watch_run(request).await.map_err(|status| client.refused(status))?.into_inner();
-    job::follow(client, job(name, label), changes, |change| change.run.map(|run| step(&run))).await
+    let changes =
+        client.training().watch_run(request).await.map_err(|status| client.training.refused(status))?.into_inner();
+    job::follow(&client.training, job(name, label), changes, |change| change.run.map(|run| step(&run))).await
 }
 
 fn step(run: &Run) -> Step {

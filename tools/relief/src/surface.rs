@@ -39,8 +39,8 @@ pub(crate) async fn run(command: SurfaceCommand, client: &Client, output: Output
 
 pub(crate) async fn create(client: &Client, spec: SurfaceSpec) -> anyhow::Result<Surface> {
     let request = CreateSurfaceRequest { spec: Some(spec), surface_id: String::new() };
-    let response = client.surfaces().create_surface(request).await.map_err(|status| client.refused(status))?;
-    Ok(client.required("surface", response.into_inner().surface)?)
+    let response = client.surfaces().create_surface(request).await.map_err(|status| client.surfaces.refused(status))?;
+    Ok(client.surfaces.required("surface", response.into_inner().surface)?)
 }
 
 async fn watch(client: &Client, name: &str) -> anyhow::Result<()> {
@@ -54,8 +54,10 @@ fn job<'a>(name: &'a str, label: &'a str) -> Job<'a> {
 /// Shows the progress of a surface under `label` until it has succeeded.
 pub(crate) async fn follow(client: &Client, name: &str, label: &str) -> anyhow::Result<()> {
     let request = WatchSurfaceRequest { name: name.to_owned(), after_revision: 0 };
-    let changes = client.surfaces().watch_surface(request).await.map_err(|status| client.refused(status))?.into_inner();
-    job::follow(client, job(name, label), changes, |change| change.surface.map(|surface| step(&surface))).await
+    let changes =
+        client.surfaces().watch_surface(request).await.map_err(|status| client.surfaces.refused(status))?.into_inner();
+    job::follow(&client.surfaces, job(name, label), changes, |change| change.surface.map(|surface| step(&surface)))
+        .await
 }
 
 fn step(surface: &Surface) -> Step {
@@ -80,8 +82,8 @@ fn step(surface: &Surface) -> Step {
 
 async fn get(client: &Client, name: &SurfaceId) -> anyhow::Result<Surface> {
     let request = GetSurfaceRequest { name: name.to_string() };
-    let response = client.surfaces().get_surface(request).await.map_err(|status| client.refused(status))?;
-    Ok(client.required("surface", response.into_inner().surface)?)
+    let response = client.surfaces().get_surface(request).await.map_err(|status| client.surfaces.refused(status))?;
+    Ok(client.surfaces.required("surface", response.into_inner().surface)?)
 }
 
 async fn print(client: &Client, output: Output, name: &SurfaceId) -> anyhow::Result<()> {
@@ -91,14 +93,14 @@ async fn print(client: &Client, output: Output, name: &SurfaceId) -> anyhow::Res
 
 async fn cancel(client: &Client, output: Output, name: &SurfaceId) -> anyhow::Result<()> {
     let request = CancelSurfaceRequest { name: name.to_string() };
-    let response = client.surfaces().cancel_surface(request).await.map_err(|status| client.refused(status))?;
-    let surface = client.required("surface", response.into_inner().surface)?;
+    let response = client.surfaces().cancel_surface(request).await.map_err(|status| client.surfaces.refused(status))?;
+    let surface = client.surfaces.required("surface", response.into_inner().surface)?;
     output.print(|| to_json(&surface), || view::description(&surface))
 }
 
 async fn delete(client: &Client, name: &SurfaceId) -> anyhow::Result<()> {
     let request = DeleteSurfaceRequest { name: name.to_string() };
-    client.surfaces().delete_surface(request).await.map_err(|status| client.refused(status))?;
+    client.surfaces().delete_surface(request).await.map_err(|status| client.surfaces.refused(status))?;
     output::note(&format!("{name} is deleted"));
     Ok(())
 }

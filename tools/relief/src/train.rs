@@ -20,8 +20,8 @@ pub(crate) async fn run(arguments: TrainArguments, client: &Client, output: Outp
 
 pub(crate) async fn create(client: &Client, spec: RunSpec) -> anyhow::Result<Run> {
     let request = CreateRunRequest { spec: Some(spec), run_id: String::new() };
-    let response = client.training().create_run(request).await.map_err(|status| client.refused(status))?;
-    Ok(client.required("run", response.into_inner().run)?)
+    let response = client.training().create_run(request).await.map_err(|status| client.training.refused(status))?;
+    Ok(client.training.required("run", response.into_inner().run)?)
 }
 
 fn spec(arguments: &TrainArguments) -> RunSpec {

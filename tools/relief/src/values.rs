@@ -12,11 +12,11 @@ use crate::client::Client;
 /// Reads the values of a surface, as far as they are computed.
 pub(crate) async fn read(client: &Client, name: &SurfaceId) -> anyhow::Result<SurfaceValues> {
     let request = ReadSurfaceRequest { name: name.to_string() };
-    let refused = |status| client.refused(status);
+    let refused = |status| client.surfaces.refused(status);
     let mut parts = client.surfaces().read_surface(request).await.map_err(refused)?.into_inner();
     let mut values = None;
     while let Some(part) = parts.message().await.map_err(refused)? {
-        add(&mut values, client.required("part", part.part)?)?;
+        add(&mut values, client.surfaces.required("part", part.part)?)?;
     }
     values.context("the server sent no values")
 }

@@ -1,4 +1,6 @@
 //! What every backend must do, and what tests share.
+//!
+//! Every test of this crate that takes [`on_every_store`] belongs to the suite.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -15,7 +18,9 @@ use object_store::{
 use relief_core::{
     DatasetSlice, Digest, DirectionSpec, Grid, Ignore, Normalization, Plane, Split, SurfaceSpec, TensorMap, TilePlan,
 };
+use relief_test_s3::S3Server;
 
+use crate::cloud::Limits;
 use crate::dataset::DatasetImport;
 use crate::object::Objects;
 use crate::page::Page;
@@ -28,6 +33,13 @@ pub(crate) async fn on_every_store(test: impl AsyncFn(&Store)) {
     test(&Store::open("memory://").expect("a store")).await;
     let dir = tempfile::tempdir().expect("a directory");
     test(&Store::open(&format!("file://{}", dir.path().display())).expect("a store")).await;
+    let server = S3Server::start().await.expect("a server");
+    test(&bucket_store(&server)).await;
+}
+
+/// A store in the bucket of `server`.
+pub(crate) fn bucket_store(server: &S3Server) -> Store {
+    Store::open_with(&server.url("a/prefix"), &server.variables(), Limits::default()).expect("a store")
 }
 
 /// The paths of everything in the store, sorted.
@@ -219,9 +231,40 @@ async fn what_is_not_there_is_no_error() {
 }
 
 #[tokio::test]
+async fn a_list_is_whole_however_long_it_is() {
+    on_every_store(async |store| {
+        // A server lists a thousand at a time.
+        let names: Vec<String> = (0..2100).map(|idx| format!("n/{idx:04}/object")).collect();
+        let puts = futures::stream::iter(&names)
+            .map(|name| async move { store.objects.put(&Path::from(name.as_str()), bytes("x")).await });
+        puts.buffer_unordered(16).try_collect::<()>().await.expect("puts");
+        assert_eq!(everything(store).await, names);
+        let children = store.objects.list_children(&Path::from("n")).await.expect("a list");
+        assert_eq!(children.len(), 2100);
+        store.objects.delete_below(&Path::from("n")).await.expect("a deletion");
+        assert!(everything(store).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_object_is_replaced_whole_by_a_shorter_one_and_a_longer_one() {
+    on_every_store(async |store| {
+        let path = Path::from("a/b");
+        // The longest goes in parts.
+        for n_bytes in [1_000_000, 10, 0, 20 << 20, 5] {
+            store.objects.put(&path, vec![7; n_bytes].into()).await.expect("a put");
+            let there = store.objects.get(&path).await.expect("a get").expect("an object");
+            assert!(there.len() == n_bytes && there.iter().all(|byte| *byte == 7));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_large_object_comes_back_whole() {
     on_every_store(async |store| {
-        let large: Bytes = (0..8_u32 << 20).map(|idx| (idx.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let large: Bytes = (0..32_u32 << 20).map(|idx| (idx.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let path = Path::from("a/large");
         store.objects.put(&path, large.clone()).await.expect("a put");
         let read = store.objects.get_verified(&path, Digest::of(&large)).await.expect("a get");

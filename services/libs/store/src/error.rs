@@ -6,12 +6,30 @@ use std::error::Error;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL is not one of a store.
-    #[error("`{url}` is not a store: {reason}; use file:///absolute/directory or memory://")]
+    #[error(
+        "`{url}` is not a store: {reason}; use file:///absolute/directory, memory://, s3://bucket/prefix, \
+         gs://bucket/prefix or az://container/prefix"
+    )]
     Url {
-        /// The URL given.
+        /// The URL given, without what must stay secret.
         url: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A bucket cannot be used.
+    #[error("cannot open the store")]
+    Open {
+        /// Why, and what to check.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A bucket's server takes conditional writes for plain ones.
+    #[error(
+        "{url} ignores conditional writes: its server let a create-only put replace an object, so that two processes \
+         would overwrite each other's results unseen; use a server that honours If-None-Match"
+    )]
+    Unconditional {
+        /// The store.
+        url: String,
     },
     /// There is nothing of that name.
     #[error("there is no {name}")]
@@ -114,12 +132,15 @@ impl StoreError {
         match self {
             Self::NotFound { .. } => StoreErrorKind::NotFound,
             Self::AlreadyExists { .. } => StoreErrorKind::AlreadyExists,
-            Self::Url { .. } | Self::Invalid { .. } => StoreErrorKind::Invalid,
+            Self::Url { .. } | Self::Unconditional { .. } | Self::Invalid { .. } => StoreErrorKind::Invalid,
             Self::Ended { .. } => StoreErrorKind::FailedPrecondition,
             Self::Corrupt { .. } | Self::Conflict { .. } => StoreErrorKind::Corrupt,
-            Self::Read { .. } | Self::Write { .. } | Self::List { .. } | Self::Delete { .. } | Self::Stopped(_) => {
-                StoreErrorKind::Unavailable
-            }
+            Self::Open { .. }
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::List { .. }
+            | Self::Delete { .. }
+            | Self::Stopped(_) => StoreErrorKind::Unavailable,
         }
     }
 

@@ -8,9 +8,11 @@
 //! runs/ID/snapshots/EPOCH.safetensors       EPOCH.json
 //! runs/ID/metrics/EPOCH.jsonl
 //! surfaces/ID.zarr/...                      zarr.json
+//! store.json                                in buckets only
 //! ```
 //!
-//! What stands on the right is put last and is the commit: without it, the rest does not exist.
+//! What stands on the right is put last and is the commit: without it, the rest does not exist. `store.json` says only
+//! that conditional writes were seen to be honoured.
 
 use std::fmt;
 use std::str::FromStr;
@@ -75,6 +77,11 @@ impl fmt::Display for BlobPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// What shows that a bucket's server honours conditional writes.
+pub(crate) fn marker() -> Path {
+    Path::from("store.json")
 }
 
 pub(crate) fn collection(name: &'static str) -> Path {

@@ -3,6 +3,7 @@
 //! What holds: an object's path is made of checked ids only; a thing exists from the moment its small JSON record is
 //! put, which is the last put of its creation, so that readers never see half of it; what is read by digest has that
 //! digest; user data is checked wholly before anything is put. Values come back with the bits they were stored with.
+//! Credentials of a bucket are in no error, no log and no `Debug`, and every request to one is bounded in time.
 //!
 //! What it does not do: it executes nothing and does not know whether a checkpoint fits its network (see
 //! `relief-graph`), it leases and caches nothing, and no backend's type is visible outside. Of two processes that
@@ -10,14 +11,17 @@
 //! imports belong to one process, within which one [`Store`] and its clones keep them in order.
 
 mod checkpoint;
+mod cloud;
 mod dataset;
 pub mod embedded;
 mod error;
+mod failure;
 mod generated;
 mod half;
 mod idx;
 pub mod json_float;
 mod layout;
+mod location;
 mod network;
 mod object;
 mod page;
@@ -25,12 +29,15 @@ mod record;
 mod run;
 mod safetensor;
 mod sample;
+mod secret;
 mod store;
 mod surface;
 mod tile;
 mod timestamp;
 mod zarr;
 
+#[cfg(test)]
+mod bucket_tests;
 #[cfg(test)]
 mod conformance;
 
@@ -44,7 +51,7 @@ pub use page::{Listing, Page};
 pub use run::{SnapshotMetrics, SnapshotRecord};
 pub use safetensor::{CheckpointError, DecodedCheckpoint, decode_checkpoint, encode_checkpoint};
 pub use sample::DatasetSamples;
-pub use store::Store;
+pub use store::{Store, StoreAccess};
 pub use surface::{Provenance, SurfaceOutcome, SurfaceRecord};
 pub use tile::TileWrite;
 pub use timestamp::rfc3339;

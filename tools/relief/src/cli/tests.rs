@@ -106,3 +106,14 @@ fn the_endpoint_may_stand_anywhere_and_must_be_an_address() {
     assert_eq!(parse("http://host:1").expect("right use").endpoint.to_string(), "http://host:1");
     assert_eq!(parse("host:1").expect_err("wrong use").exit_code(), 2);
 }
+
+#[test]
+fn services_may_be_at_endpoints_of_their_own() {
+    let parse = |more: &[&str]| Cli::try_parse_from(["relief", "run", "list"].iter().chain(more));
+    let cli = parse(&["--trainer-endpoint", "http://t:1", "--renderer-endpoint=http://r:2"]).expect("right use");
+    assert_eq!(cli.trainer_endpoint.map(|endpoint| endpoint.to_string()).as_deref(), Some("http://t:1"));
+    assert_eq!(cli.renderer_endpoint.map(|endpoint| endpoint.to_string()).as_deref(), Some("http://r:2"));
+    let cli = parse(&[]).expect("right use");
+    assert!(cli.trainer_endpoint.is_none() && cli.renderer_endpoint.is_none());
+    assert_eq!(parse(&["--trainer-endpoint", "t:1"]).expect_err("wrong use").exit_code(), 2);
+}
