@@ -6,6 +6,7 @@ mod health;
 mod job;
 mod refusals;
 mod restart;
+mod s3;
 mod surfaces;
 mod traces;
 mod waiting;
