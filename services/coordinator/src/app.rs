@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use relief_api::catalog::v1::catalog_service_server::CatalogServiceServer;
 use relief_api::surface::v1::surface_service_server::SurfaceServiceServer;
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{JobState, SurfaceId, SurfaceSpec, SurfaceValues};
+use relief_core::{DirectionAxis, JobState, SurfaceId, SurfaceSpec, SurfaceValues};
 use relief_rpc::{Endpoint, EndpointError, MAX_MESSAGE_BYTES, ServiceHost};
 use relief_store::{Page, Store, StoreError, SurfaceRecord};
 use tokio_util::sync::CancellationToken;
 
+use crate::direction::directions_of;
 use crate::dispatch::Dispatcher;
 use crate::fleet::Fleet;
 use crate::grpc::{CatalogHandler, SurfaceHandler};
@@ -212,6 +214,11 @@ impl Surfaces {
     /// The values computed so far.
     pub(crate) async fn read(&self, id: &SurfaceId) -> Result<SurfaceValues, ApiError> {
         Ok(self.store.read_surface(id).await?)
+    }
+
+    /// The directions of a surface as files, x first.
+    pub(crate) async fn directions(&self, id: &SurfaceId) -> Result<Vec<(DirectionAxis, Bytes)>, ApiError> {
+        directions_of(&self.store, &self.store.get_surface(id).await?).await
     }
 
     /// Stops a surface.

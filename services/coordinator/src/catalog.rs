@@ -6,9 +6,10 @@ use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, Sp
 use relief_graph::Graph;
 use relief_store::{
     CheckpointRecord, DatasetImport, DatasetRecord, NetworkImport, NetworkRecord, SplitFiles, Store, StoreError,
-    decode_checkpoint,
+    read_checkpoint,
 };
 
+use crate::assignment::{Report, assign};
 use crate::planning::at;
 
 /// Collects the chunks of one file, up to a bound.
@@ -88,7 +89,7 @@ pub(crate) async fn import_network(
     }
 }
 
-/// Stores a checkpoint of `network`. Returns it with the names of the tensors that the network does not have.
+/// Stores a checkpoint of `network`. Returns it with what became of every tensor of the file.
 ///
 /// # Errors
 /// `INVALID_CONTENT` when the file is malformed or a tensor is missing or misshapen, `NOT_FOUND` without that network,
@@ -98,7 +99,7 @@ pub(crate) async fn import_checkpoint(
     id: &CheckpointId,
     network: &NetworkId,
     content: Bytes,
-) -> Result<(CheckpointRecord, Vec<String>), ApiError> {
+) -> Result<(CheckpointRecord, Report), ApiError> {
     // Asked first, so that a taken name leaves nothing behind.
     if store.get_checkpoint(id).await.is_ok() {
         return Err(StoreError::AlreadyExists { name: id.to_string() }.into());
@@ -106,25 +107,25 @@ pub(crate) async fn import_checkpoint(
     let found = store.find_network(network, None).await.map_err(at("header.network"))?;
     let onnx = store.load_found_network(&found).await?;
     let checked = tokio::task::spawn_blocking(move || check_checkpoint(&onnx, &content)).await;
-    let (tensors, unused) =
+    let (tensors, report) =
         checked.map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string())).flatten()?;
     let network = store.keep_network(found).await?;
     let record = store.import_checkpoint(id, &network.id, tensors).await?;
-    Ok((record, unused))
+    Ok((record, report))
 }
 
-fn check_checkpoint(onnx: &[u8], content: &[u8]) -> Result<(relief_core::TensorMap, Vec<String>), ApiError> {
-    let invalid = |message: String| ApiError::new(ErrorReason::InvalidContent, message);
+fn check_checkpoint(onnx: &[u8], content: &Bytes) -> Result<(relief_core::TensorMap, Report), ApiError> {
     let model = Graph::from_onnx(onnx).map_err(|error| ApiError::new(ErrorReason::DataCorrupt, error.to_string()))?;
-    let decoded = decode_checkpoint(content).map_err(|error| invalid(format!("checkpoint: {error}")))?;
-    let mut tensors = decoded.tensors;
-    model.graph.check(&tensors).map_err(|mismatch| invalid(format!("checkpoint: {mismatch}")))?;
-    let mut unused: Vec<String> = model.graph.unused(&tensors).into_iter().map(ToOwned::to_owned).collect();
-    for name in &unused {
-        tensors.remove(name);
-    }
-    unused.extend(decoded.skipped);
-    Ok((tensors, unused))
+    let decoded = read_checkpoint(content).map_err(|error| content_refused("checkpoint", &error))?;
+    assign(&model.graph, decoded)
+        .map_err(|reason| ApiError::new(ErrorReason::InvalidContent, format!("checkpoint: {reason}")))
+}
+
+/// Refuses the file that `what` names, with everything that `error` knows about it.
+fn content_refused(what: &str, error: &dyn std::error::Error) -> ApiError {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    let message = sources.fold(format!("{what}: {error}"), |text, error| format!("{text}: {error}"));
+    ApiError::new(ErrorReason::InvalidContent, message)
 }
 
 /// One split of a dataset as uploaded.

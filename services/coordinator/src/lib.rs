@@ -9,7 +9,9 @@
 pub mod config;
 
 mod app;
+mod assignment;
 mod catalog;
+mod direction;
 mod dispatch;
 mod fleet;
 mod grpc;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use relief_api::{ApiError, ErrorReason, FieldViolation};
-use relief_core::{CheckpointName, DirectionSpec, SurfaceId, SurfaceSpec};
+use relief_core::{CheckpointName, Digest, DirectionName, DirectionSpec, SurfaceId, SurfaceSpec, TensorMap};
 use relief_graph::Graph;
 use relief_store::{
     CheckpointBlob, DatasetRecord, FoundNetwork, NetworkRecord, Provenance, Store, StoreError, rfc3339,
@@ -50,18 +50,26 @@ pub(crate) async fn plan_surface(
     if checkpoint.network != found.record.id {
         check_tensors(store, &found, &checkpoint, &spec.plane.origin).await?;
     }
+    check_directions(store, &found, &spec).await?;
     // Nothing is refused from here on, so a generated network may be stored.
     let network = store.keep_network(found).await?;
 
     spec.network = network.id.clone();
+    let directions = || std::iter::once(&spec.plane.x).chain(&spec.plane.y);
     let seed = |direction: &DirectionSpec| match direction {
-        DirectionSpec::Random { seed, .. } => *seed,
+        DirectionSpec::Random { seed, .. } => Some(*seed),
+        DirectionSpec::Stored { .. } => None,
+    };
+    let digest = |direction: &DirectionSpec| match direction {
+        DirectionSpec::Random { .. } => None,
+        DirectionSpec::Stored { digest } => Some(*digest),
     };
     let provenance = Provenance {
         network_digest: network.digest,
         checkpoint_digest: checkpoint.digest,
         dataset_digest: dataset.split_digest(spec.data.split).unwrap_or(dataset.digest),
-        direction_seeds: std::iter::once(&spec.plane.x).chain(&spec.plane.y).map(seed).collect(),
+        direction_seeds: directions().filter_map(seed).collect(),
+        direction_digests: directions().filter_map(digest).collect(),
         numeric_class: numeric_class.unwrap_or_default(),
         relief_version: env!("CARGO_PKG_VERSION").to_owned(),
         created: rfc3339(SystemTime::now()),
@@ -157,6 +165,60 @@ async fn check_tensors(
     })
 }
 
+/// Checks that the directions given as files move nothing but tensors of the network, in its shapes.
+async fn check_directions(store: &Store, network: &FoundNetwork, spec: &SurfaceSpec) -> Result<(), ApiError> {
+    let stored = |direction: &DirectionSpec, field: &'static str| match direction {
+        DirectionSpec::Random { .. } => None,
+        DirectionSpec::Stored { digest } => Some((field, *digest)),
+    };
+    let x = stored(&spec.plane.x, "spec.plane.x");
+    let y = spec.plane.y.as_ref().and_then(|direction| stored(direction, "spec.plane.y"));
+    if x.or(y).is_none() {
+        return Ok(());
+    }
+    let onnx = store.load_found_network(network).await?;
+    let model = Graph::from_onnx(&onnx).map_err(|error| ApiError::new(ErrorReason::DataCorrupt, error.to_string()))?;
+    let mut refusals = Vec::new();
+    for (field, digest) in [x, y].into_iter().flatten() {
+        let tensors = load_direction(store, field, digest).await?;
+        if let Err(reason) = check_direction(&model.graph, &tensors) {
+            let message = format!("{} does not fit {}: {reason}", DirectionName(digest), network.record.id);
+            refusals.push(ApiError::field(field, message));
+        }
+    }
+    refusals.into_iter().reduce(join).map_or(Ok(()), Err)
+}
+
+async fn load_direction(store: &Store, field: &'static str, digest: Digest) -> Result<TensorMap, ApiError> {
+    store.load_direction(digest).await.map_err(|error| match error {
+        StoreError::NotFound { .. } => {
+            at(field)(StoreError::NotFound { name: format!("{}; import it first", DirectionName(digest)) })
+        }
+        error => error.into(),
+    })
+}
+
+/// The most tensors that a message names.
+const N_NAMED: usize = 8;
+
+fn check_direction(graph: &Graph, direction: &TensorMap) -> Result<(), String> {
+    let mut wrong = Vec::new();
+    for (name, tensor) in direction {
+        match graph.parameters().iter().find(|parameter| parameter.name == *name) {
+            None => wrong.push(format!("it moves `{name}`, which the network does not have")),
+            Some(parameter) if parameter.shape != tensor.shape() => {
+                wrong.push(format!("`{name}` has shape {:?}, expected {:?}", tensor.shape(), parameter.shape));
+            }
+            Some(_) => {}
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let more = if wrong.len() > N_NAMED { format!("; and {} more", wrong.len() - N_NAMED) } else { String::new() };
+    Err(format!("{}{more}", wrong[..wrong.len().min(N_NAMED)].join("; ")))
+}
+
 /// Names the field whose value the store refused.
 pub(crate) fn at(field: &'static str) -> impl Fn(StoreError) -> ApiError {
     move |error| {
@@ -186,4 +248,24 @@ async fn count_non_finite(store: &Store, id: &SurfaceId) -> Result<u64, ApiError
     use relief_core::PointFlag::{Finite, Never};
     let values = store.read_surface(id).await?;
     Ok(values.flags.iter().filter(|flag| !matches!(flag, Finite | Never)).count() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use relief_core::Tensor;
+    use relief_graph::builtin;
+
+    use super::*;
+
+    #[test]
+    fn a_direction_moves_only_what_the_network_has() {
+        let graph = builtin::build_default("lenet5").expect("built in");
+        let first = &graph.parameters()[0];
+        let mut direction = TensorMap::from([(first.name.clone(), Tensor::filled(first.shape.clone(), 0.0))]);
+        assert_eq!(check_direction(&graph, &direction), Ok(()));
+        direction.insert(first.name.clone(), Tensor::filled([3], 0.0));
+        direction.insert("other".to_owned(), Tensor::filled([1], 0.0));
+        let reason = check_direction(&graph, &direction).expect_err("two wrong tensors");
+        assert!(reason.contains("`other`") && reason.contains("has shape [3], expected"), "{reason}");
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use relief_api::convert::evaluation::{BlobRef, SamplesRef, TileRequest};
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{DirectionAxis, DirectionSpec, TensorMap, random_direction};
+use relief_core::{DirectionAxis, DirectionSpec, Ignore, Normalization, TensorMap, random_direction};
 use relief_graph::{Graph, InputShape};
 use relief_nn::{BatchNormMode, Device, PlaneSession, ResidentPlane, ResidentSamples, Samples};
 use relief_store::{BlobPath, BlobPathError, Store};
@@ -94,18 +94,27 @@ impl Loader {
         let model_key = (key.network.clone(), key.checkpoint.clone());
         let load = || self.load_model(&key.network, &key.checkpoint);
         let model = self.models.get_or_load(&model_key, load).await?;
-        let (device, directions) = (self.device.clone(), key.directions.clone());
+        let mut sources = Vec::new();
+        for (direction, axis) in key.directions.iter().zip([DirectionAxis::X, DirectionAxis::Y]) {
+            sources.push((axis, self.load_direction(direction).await?));
+        }
+        let device = self.device.clone();
         let plane = blocking(move || {
-            let axes = [DirectionAxis::X, DirectionAxis::Y];
-            let directions: Vec<Arc<TensorMap>> = directions
-                .iter()
-                .zip(axes)
-                .map(|(direction, axis)| Arc::new(make_direction(&model, direction, axis)))
-                .collect();
+            let directions: Vec<Arc<TensorMap>> =
+                sources.into_iter().map(|(axis, source)| Arc::new(source.make(&model, axis))).collect();
             let graph = Arc::clone(&model.graph);
             ResidentPlane::upload(&device, graph, &model.checkpoint, &directions, BatchNormMode::Frozen)
         });
         plane.await?.map_err(|error| ApiError::field("checkpoint", error.to_string()))
+    }
+
+    async fn load_direction(&self, direction: &DirectionSpec) -> Result<DirectionSource, ApiError> {
+        Ok(match *direction {
+            DirectionSpec::Random { seed, normalization, ignore } => {
+                DirectionSource::Random { seed, normalization, ignore }
+            }
+            DirectionSpec::Stored { digest } => DirectionSource::Given(self.store.load_direction(digest).await?),
+        })
     }
 
     #[tracing::instrument(name = "evaluator.load_samples", skip_all, fields(dataset = %samples.dataset), err)]
@@ -131,10 +140,19 @@ impl Loader {
     }
 }
 
-fn make_direction(model: &Model, direction: &DirectionSpec, axis: DirectionAxis) -> TensorMap {
-    match *direction {
-        DirectionSpec::Random { seed, normalization, ignore } => {
-            random_direction(model.graph.trainable(&model.checkpoint), seed, axis, normalization, ignore)
+/// All that a direction takes beside the model.
+enum DirectionSource {
+    Random { seed: u64, normalization: Normalization, ignore: Ignore },
+    Given(TensorMap),
+}
+
+impl DirectionSource {
+    fn make(self, model: &Model, axis: DirectionAxis) -> TensorMap {
+        match self {
+            Self::Random { seed, normalization, ignore } => {
+                random_direction(model.graph.trainable(&model.checkpoint), seed, axis, normalization, ignore)
+            }
+            Self::Given(tensors) => tensors,
         }
     }
 }

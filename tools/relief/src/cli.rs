@@ -98,7 +98,7 @@ pub(crate) enum NetworkCommand {
         /// The ONNX file to write; - for standard output
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// A safetensors file with the weights to put in; without it, initial weights of seed 0
+        /// A safetensors or PyTorch file with the weights to put in; without it, initial weights of seed 0
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
     },
@@ -156,14 +156,15 @@ pub(crate) enum DatasetFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CheckpointCommand {
-    /// Import a safetensors file
+    /// Import a safetensors file, or one that PyTorch's torch.save wrote
     Import {
         /// The network that the parameters belong to
         #[arg(long)]
         network: NetworkId,
         /// The name to store it under
         name: CheckpointId,
-        /// The safetensors file, its tensors named as the network's parameters
+        /// The file: tensors by name, as of `model.state_dict()`, or a dict that holds them under state_dict,
+        /// model_state_dict or model
         file: PathBuf,
     },
     /// List the imported checkpoints

@@ -11,6 +11,7 @@ mod checkpoint;
 mod cli;
 mod client;
 mod dataset;
+mod direction;
 mod error;
 mod export;
 mod file;

@@ -102,7 +102,7 @@ fn export(network: &NetworkArguments, out: &Path, checkpoint: Option<&Path>) -> 
     let weights = match checkpoint {
         None => initialize(&graph, 0),
         Some(path) => {
-            let decoded = relief_store::decode_checkpoint(&file::read(path)?);
+            let decoded = relief_store::read_checkpoint(&file::read(path)?.into());
             decoded.with_context(|| format!("cannot read {}", path.display()))?.tensors
         }
     };

@@ -100,7 +100,7 @@ fn surface_spec(origin: &str, x: Axis, y: Option<Axis>) -> SurfaceSpec {
     let direction = direction_to_wire(&random);
     SurfaceSpec {
         network: NETWORK.to_owned(),
-        plane: Some(wire::Plane { origin: origin.to_owned(), y: y.map(|_| direction), x: Some(direction) }),
+        plane: Some(wire::Plane { origin: origin.to_owned(), y: y.map(|_| direction.clone()), x: Some(direction) }),
         x: Some(surface::axis(x)),
         y: y.map(surface::axis),
         data: Some(wire::DatasetSlice {

@@ -15,13 +15,13 @@ use crate::cli::{CreateArguments, ExportArguments, SurfaceCommand};
 use crate::client::{Client, list_all};
 use crate::job::{self, Job, Step};
 use crate::output::{self, Output};
-use crate::{export, file, values};
+use crate::{direction, export, file, values};
 pub(crate) use view::to_json;
 
 pub(crate) async fn run(command: SurfaceCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
         SurfaceCommand::Create(arguments) => {
-            let surface = create(client, spec(&arguments)).await?;
+            let surface = create(client, with_directions(client, &arguments, spec(&arguments)).await?).await?;
             output.print(|| to_json(&surface), || surface.name.clone())?;
             if arguments.watch { watch(client, &surface.name).await } else { Ok(()) }
         }
@@ -34,6 +34,7 @@ pub(crate) async fn run(command: SurfaceCommand, client: &Client, output: Output
         SurfaceCommand::Delete { name } => delete(client, &name).await,
         SurfaceCommand::List => list(client, output).await,
         SurfaceCommand::Export(arguments) => export(client, &arguments).await,
+        SurfaceCommand::Directions { name, out } => direction::export(client, &name, &out).await,
     }
 }
 
@@ -119,6 +120,22 @@ async fn export(client: &Client, ExportArguments { name, format, out }: &ExportA
     Ok(())
 }
 
+/// Stores the directions that are given as files, and has `spec` name them.
+async fn with_directions(
+    client: &Client,
+    arguments: &CreateArguments,
+    mut spec: SurfaceSpec,
+) -> anyhow::Result<SurfaceSpec> {
+    let plane = spec.plane.get_or_insert_default();
+    if let Some(path) = &arguments.x_direction {
+        plane.x = Some(direction::import(client, path).await?);
+    }
+    if let Some(path) = &arguments.y_direction {
+        plane.y = Some(direction::import(client, path).await?);
+    }
+    Ok(spec)
+}
+
 fn spec(arguments: &CreateArguments) -> SurfaceSpec {
     let &CreateArguments { seed, normalization, ignore, .. } = arguments;
     let direction = direction_to_wire(&DirectionSpec::Random { seed, normalization, ignore });
@@ -126,7 +143,7 @@ fn spec(arguments: &CreateArguments) -> SurfaceSpec {
         network: arguments.network.to_string(),
         plane: Some(wire::Plane {
             origin: arguments.checkpoint.to_string(),
-            y: arguments.y.map(|_| direction),
+            y: arguments.y.map(|_| direction.clone()),
             x: Some(direction),
         }),
         x: Some(axis(arguments.x)),

@@ -5,10 +5,11 @@ use relief_api::catalog::v1::catalog_service_server::CatalogService;
 use relief_api::convert::surface::split_from_wire;
 use relief_api::convert::time::timestamp_from_text;
 use relief_api::{ApiError, Violations};
-use relief_core::{CheckpointId, DatasetId, NameError, NetworkId, Split};
+use relief_core::{CheckpointId, DatasetId, DirectionName, NameError, NetworkId, Split};
 use relief_store::{CheckpointRecord, DatasetRecord, NetworkRecord, Page, Store};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::assignment::{Match, Report};
 use crate::catalog::{self, SplitUpload, Upload};
 
 /// Serves the catalog.
@@ -52,6 +53,28 @@ fn checkpoint_to_wire(record: &CheckpointRecord) -> wire::Checkpoint {
         digest: record.digest.to_string(),
         n_bytes: record.n_bytes,
         create_time: timestamp_from_text(&record.created),
+    }
+}
+
+fn report_to_wire(report: Report) -> wire::CheckpointReport {
+    let to_wire = |by| match by {
+        Match::Name => wire::TensorMatch::Name,
+        Match::Prefix => wire::TensorMatch::Prefix,
+        Match::Shape => wire::TensorMatch::Shape,
+    };
+    let applied = report.applied.into_iter().map(|applied| wire::AppliedTensor {
+        parameter: applied.parameter,
+        tensor: applied.tensor,
+        r#match: to_wire(applied.by).into(),
+    });
+    let skipped =
+        report.skipped.into_iter().map(|skipped| wire::SkippedTensor { name: skipped.name, dtype: skipped.dtype });
+    wire::CheckpointReport {
+        format: report.format.to_owned(),
+        key: report.key.unwrap_or_default(),
+        applied: applied.collect(),
+        unused: report.unused,
+        skipped: skipped.collect(),
     }
 }
 
@@ -177,9 +200,39 @@ impl CatalogService for CatalogHandler {
             let Some(Part::Chunk(chunk)) = message.part else { return Err(unexpected_part().into()) };
             upload.push(&chunk)?;
         }
-        let (record, unused_tensors) = catalog::import_checkpoint(&self.store, &id, &network, upload.finish()?).await?;
-        let checkpoint = Some(checkpoint_to_wire(&record));
-        Ok(Response::new(wire::ImportCheckpointResponse { checkpoint, unused_tensors }))
+        let (record, report) = catalog::import_checkpoint(&self.store, &id, &network, upload.finish()?).await?;
+        let skipped = report.skipped.iter().map(|skipped| skipped.name.clone());
+        Ok(Response::new(wire::ImportCheckpointResponse {
+            checkpoint: Some(checkpoint_to_wire(&record)),
+            unused_tensors: report.unused.iter().cloned().chain(skipped).collect(),
+            report: Some(report_to_wire(report)),
+        }))
+    }
+
+    async fn import_direction(
+        &self,
+        request: Request<Streaming<wire::ImportDirectionRequest>>,
+    ) -> Result<Response<wire::ImportDirectionResponse>, Status> {
+        use wire::import_direction_request::Part;
+        let mut parts = request.into_inner();
+        let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
+            return Err(unexpected_part().into());
+        };
+        let mut wrong = Violations::default();
+        let digest = wrong.check("header.digest", header.digest.parse());
+        let digest = wrong.finish(digest)?;
+        let mut upload = Upload::new("header.digest", digest, self.max_import_bytes);
+        while let Some(message) = parts.message().await? {
+            let Some(Part::Chunk(chunk)) = message.part else { return Err(unexpected_part().into()) };
+            upload.push(&chunk)?;
+        }
+        let record = self.store.import_direction(upload.finish()?).await.map_err(ApiError::from)?;
+        let direction = wire::Direction {
+            name: DirectionName(record.digest).to_string(),
+            n_bytes: record.n_bytes,
+            n_tensors: record.n_tensors,
+        };
+        Ok(Response::new(wire::ImportDirectionResponse { direction: Some(direction) }))
     }
 
     async fn get_dataset(

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::Stream;
 use relief_api::convert::job::state_to_wire;
 use relief_api::convert::surface::{spec_from_wire, spec_to_wire};
@@ -11,7 +12,7 @@ use relief_api::convert::time::{duration, timestamp_from_text};
 use relief_api::surface::v1 as wire;
 use relief_api::surface::v1::surface_service_server::SurfaceService;
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{NameError, SurfaceId, SurfaceValues};
+use relief_core::{Digest, DirectionAxis, NameError, SurfaceId, SurfaceValues};
 use relief_store::SurfaceRecord;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -53,6 +54,7 @@ fn surface_to_wire(record: &SurfaceRecord, class: Option<&str>, status: &JobStat
             numeric_class: class.unwrap_or(&provenance.numeric_class).to_owned(),
             relief_version: provenance.relief_version.clone(),
             create_time: timestamp_from_text(&provenance.created),
+            direction_digests: provenance.direction_digests.iter().map(ToString::to_string).collect(),
         }),
     }
 }
@@ -89,6 +91,7 @@ fn job_to_wire(job: &Job, status: &JobStatus) -> wire::Surface {
 impl SurfaceService for SurfaceHandler {
     type WatchSurfaceStream = BoxStream<wire::WatchSurfaceResponse>;
     type ReadSurfaceStream = BoxStream<wire::ReadSurfaceResponse>;
+    type ReadDirectionsStream = BoxStream<wire::ReadDirectionsResponse>;
 
     async fn create_surface(
         &self,
@@ -157,6 +160,14 @@ impl SurfaceService for SurfaceHandler {
         Ok(Response::new(Box::pin(tokio_stream::iter(value_messages(values).map(Ok)))))
     }
 
+    async fn read_directions(
+        &self,
+        request: Request<wire::ReadDirectionsRequest>,
+    ) -> Result<Response<Self::ReadDirectionsStream>, Status> {
+        let files = self.surfaces.directions(&name(&request.get_ref().name)?).await?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(files.into_iter().flat_map(direction_messages).map(Ok)))))
+    }
+
     async fn cancel_surface(
         &self,
         request: Request<wire::CancelSurfaceRequest>,
@@ -173,6 +184,23 @@ impl SurfaceService for SurfaceHandler {
         self.surfaces.delete(&name(&request.get_ref().name)?).await?;
         Ok(Response::new(wire::DeleteSurfaceResponse {}))
     }
+}
+
+/// The most bytes of a direction in one message.
+const CHUNK_BYTES: usize = 1 << 20;
+
+fn direction_messages((axis, mut file): (DirectionAxis, Bytes)) -> impl Iterator<Item = wire::ReadDirectionsResponse> {
+    use wire::read_directions_response::Part;
+    let header = Part::Header(wire::DirectionHeader {
+        axis: axis.as_str().to_owned(),
+        digest: Digest::of(&file).to_string(),
+        n_bytes: file.len() as u64,
+    });
+    let chunks = std::iter::from_fn(move || {
+        let n_bytes = file.len().min(CHUNK_BYTES);
+        (n_bytes > 0).then(|| Part::Chunk(file.split_to(n_bytes)))
+    });
+    std::iter::once(header).chain(chunks).map(|part| wire::ReadDirectionsResponse { part: Some(part) })
 }
 
 async fn send_changes(

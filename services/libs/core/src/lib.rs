@@ -23,7 +23,7 @@ mod values;
 pub use axis::{Axis, AxisError, Grid};
 pub use digest::{Digest, DigestError};
 pub use direction::{DirectionAxis, Ignore, Normalization, cosine, displace, random_direction};
-pub use name::{CheckpointId, CheckpointName, DatasetId, NameError, NetworkId, RunId, SurfaceId};
+pub use name::{CheckpointId, CheckpointName, DatasetId, DirectionName, NameError, NetworkId, RunId, SurfaceId};
 pub use philox::Philox;
 pub use point::{PointFlag, PointValue};
 pub use run::{Recipe, RecipeViolation, RunSpec};

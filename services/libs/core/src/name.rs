@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
+
 /// Why a text is not a resource name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -24,6 +26,9 @@ pub enum NameError {
     /// Neither an imported checkpoint nor a run's snapshot.
     #[error("`{0}` is not a checkpoint name: checkpoints/ID, or runs/ID/snapshots/EPOCH")]
     Checkpoint(String),
+    /// Not a direction's digest.
+    #[error("`{0}` is not a direction name: directions/DIGEST, the SHA-256 of its file in 64 lower-case digits")]
+    Direction(String),
 }
 
 fn is_id(text: &str) -> bool {
@@ -169,6 +174,26 @@ impl From<CheckpointName> for String {
     }
 }
 
+/// A direction that was given as a file, by its content: `directions/DIGEST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DirectionName(pub Digest);
+
+impl FromStr for DirectionName {
+    type Err = NameError;
+
+    /// Reads a digest, with or without its collection in front.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digest = text.strip_prefix("directions/").unwrap_or(text);
+        digest.parse().map(Self).map_err(|_| NameError::Direction(text.to_owned()))
+    }
+}
+
+impl fmt::Display for DirectionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "directions/{}", self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +224,15 @@ mod tests {
         assert_eq!(name.to_string(), text);
         assert_eq!("mine".parse::<CheckpointName>().map(|n| n.to_string()), Ok("checkpoints/mine".to_owned()));
         assert!("runs/r-1/snapshots/-1".parse::<CheckpointName>().is_err());
+    }
+
+    #[test]
+    fn directions_are_known_by_their_digest() {
+        let name = DirectionName(Digest::of(b"a"));
+        assert_eq!(name.to_string().parse(), Ok(name));
+        assert_eq!(name.0.to_string().parse(), Ok(name));
+        for bad in ["", "directions/", "directions/../x", "x", &"G".repeat(64)] {
+            assert!(bad.parse::<DirectionName>().is_err(), "{bad}");
+        }
     }
 }

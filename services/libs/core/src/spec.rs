@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::axis::Grid;
+use crate::digest::Digest;
 use crate::direction::{Ignore, Normalization};
 use crate::name::{CheckpointName, DatasetId, NetworkId};
 use crate::tile::TileShape;
@@ -47,6 +48,12 @@ pub enum DirectionSpec {
         normalization: Normalization,
         /// What it does with vector-like tensors.
         ignore: Ignore,
+    },
+    /// Given as a file, and used as it is: nothing is scaled, nothing ignored, and a tensor that it does not name does
+    /// not move.
+    Stored {
+        /// The digest of the safetensors file, by which it is known.
+        digest: Digest,
     },
 }
 

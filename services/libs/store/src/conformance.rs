@@ -78,6 +78,7 @@ pub(crate) fn provenance() -> Provenance {
         checkpoint_digest: Digest::of(b"checkpoint"),
         dataset_digest: Digest::of(b"dataset"),
         direction_seeds: vec![u64::MAX],
+        direction_digests: Vec::new(),
         numeric_class: "burn-flex/f32".to_owned(),
         relief_version: "0.1.0".to_owned(),
         created: "2026-01-31T12:00:00.000Z".to_owned(),

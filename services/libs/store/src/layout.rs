@@ -4,6 +4,7 @@
 //! networks/ID/network.onnx                  network.json
 //! checkpoints/ID/checkpoint.safetensors     checkpoint.json
 //! datasets/ID/train-inputs.idx ...          dataset.json
+//! directions/                               DIGEST.safetensors
 //! runs/ID/run.json  status.json
 //! runs/ID/snapshots/EPOCH.safetensors       EPOCH.json
 //! runs/ID/metrics/EPOCH.jsonl
@@ -18,7 +19,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use object_store::path::Path;
-use relief_core::{CheckpointId, CheckpointName, DatasetId, NetworkId, RunId, Split, SurfaceId};
+use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, RunId, Split, SurfaceId};
 
 /// The path of a network's or a checkpoint's content, as it is passed between services.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,6 +163,11 @@ pub(crate) fn surface(id: &SurfaceId) -> Path {
 
 pub(crate) fn surface_record(id: &SurfaceId) -> Path {
     surface(id).join("zarr.json")
+}
+
+/// The file of a direction, which is its own commit: it lies under the digest of its content.
+pub(crate) fn direction(digest: Digest) -> Path {
+    collection("directions").join(format!("{digest}.safetensors"))
 }
 
 /// The object with the Zarr key `key` in the surface's group.

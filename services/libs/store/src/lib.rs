@@ -10,9 +10,12 @@
 //! create the same thing at once one is refused; two that import splits of one dataset at once are not told apart, so
 //! imports belong to one process, within which one [`Store`] and its clones keep them in order.
 
+mod archive;
 mod checkpoint;
+mod checkpoint_file;
 mod cloud;
 mod dataset;
+mod direction;
 pub mod embedded;
 mod error;
 mod failure;
@@ -25,6 +28,8 @@ mod location;
 mod network;
 mod object;
 mod page;
+mod pickle;
+mod pytorch;
 mod record;
 mod run;
 mod safetensor;
@@ -42,15 +47,19 @@ mod bucket_tests;
 mod conformance;
 
 pub use checkpoint::{CheckpointBlob, CheckpointRecord};
+pub use checkpoint_file::{CheckpointError, CheckpointFormat, DecodedCheckpoint, SkippedTensor, read_checkpoint};
 pub use dataset::{DatasetImport, DatasetRecord, SplitFiles, SplitRecord};
+pub use direction::DirectionRecord;
 pub use error::{StoreError, StoreErrorKind};
 pub use generated::FoundNetwork;
 pub use layout::{BlobPath, BlobPathError};
 pub use network::{NetworkImport, NetworkRecord};
 pub use page::{Listing, Page};
+pub use pytorch::PytorchError;
 pub use run::{SnapshotMetrics, SnapshotRecord};
-pub use safetensor::{CheckpointError, DecodedCheckpoint, decode_checkpoint, encode_checkpoint};
+pub use safetensor::{decode_checkpoint, encode_checkpoint};
 pub use sample::DatasetSamples;
+pub use store::Store;
 pub use store::{Store, StoreAccess};
 pub use surface::{Provenance, SurfaceOutcome, SurfaceRecord};
 pub use tile::TileWrite;

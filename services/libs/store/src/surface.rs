@@ -45,6 +45,9 @@ pub struct Provenance {
     pub dataset_digest: Digest,
     /// The seeds of the random directions, in the order of the axes.
     pub direction_seeds: Vec<u64>,
+    /// The digests of the directions given as files, in the order of the axes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub direction_digests: Vec<Digest>,
     /// The numeric class that every value is computed in; empty until the first evaluator was found.
     pub numeric_class: String,
     /// The version of Relief that accepted it.

@@ -39,6 +39,15 @@ pub(crate) enum SurfaceCommand {
     List,
     /// Write the values to a file
     Export(ExportArguments),
+    /// Write the directions to safetensors files, x.safetensors and y.safetensors
+    Directions {
+        /// The surface
+        #[arg(value_name = "ID")]
+        name: SurfaceId,
+        /// The directory to write to; made when absent
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +79,13 @@ pub(crate) struct CreateArguments {
     /// Seeds the directions
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// A safetensors file with the first direction, used as it is: nothing is scaled or ignored, and a tensor that it
+    /// does not name does not move
+    #[arg(long, value_name = "FILE")]
+    pub(crate) x_direction: Option<PathBuf>,
+    /// The same for the second direction
+    #[arg(long, value_name = "FILE", requires = "y")]
+    pub(crate) y_direction: Option<PathBuf>,
     /// Only the first so many samples; all unless given
     #[arg(long, value_name = "SAMPLES", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,

@@ -3,7 +3,7 @@
 use relief_api::convert::job::state_from_wire;
 use relief_api::convert::surface::{direction_from_wire, split_from_wire};
 use relief_api::surface::v1::{Axis, DatasetSlice, Direction, Surface, SurfaceSpec, SurfaceStatus};
-use relief_core::{DirectionSpec, JobState, Split};
+use relief_core::{DirectionName, DirectionSpec, JobState, Split};
 use serde_json::{Value, json};
 
 use crate::job::reason;
@@ -20,7 +20,7 @@ fn split(data: &DatasetSlice) -> &'static str {
 
 /// The direction in JSON as in the API; null when it is of a kind unknown here.
 fn direction_json(direction: &Direction) -> Value {
-    direction_from_wire(*direction).ok().and_then(|spec| serde_json::to_value(spec).ok()).unwrap_or_default()
+    direction_from_wire(direction.clone()).ok().and_then(|spec| serde_json::to_value(spec).ok()).unwrap_or_default()
 }
 
 fn axis_json(axis: &Axis) -> Value {
@@ -37,6 +37,7 @@ pub(crate) fn to_json(surface: &Surface) -> Value {
             "checkpoint_digest": provenance.checkpoint_digest,
             "dataset_digest": provenance.dataset_digest,
             "numeric_class": provenance.numeric_class,
+            "direction_digests": provenance.direction_digests,
             "relief_version": provenance.relief_version,
             "create_time": provenance.create_time.as_ref().map(ToString::to_string),
         })),
@@ -85,12 +86,13 @@ fn axis_text(axis: &Axis) -> String {
 }
 
 fn direction_text(direction: &Direction) -> String {
-    match direction_from_wire(*direction) {
+    match direction_from_wire(direction.clone()) {
         Ok(DirectionSpec::Random { seed, .. }) => {
             let words = direction_json(direction);
             let word = |key: &str| words["random"][key].as_str().unwrap_or_default().to_owned();
             format!("random, seed {seed}, normalization {}, ignore {}", word("normalization"), word("ignore"))
         }
+        Ok(DirectionSpec::Stored { digest }) => format!("given as {}", DirectionName(digest)),
         Err(_) => "of an unknown kind".to_owned(),
     }
 }

@@ -1,7 +1,8 @@
 //! Surface specifications.
 
 use relief_core::{
-    Axis, AxisError, DatasetSlice, DirectionSpec, Grid, Ignore, Normalization, Plane, Split, SurfaceSpec, TileShape,
+    Axis, AxisError, DatasetSlice, DirectionName, DirectionSpec, Grid, Ignore, Normalization, Plane, Split,
+    SurfaceSpec, TileShape,
 };
 
 use crate::catalog::v1 as catalog;
@@ -115,8 +116,17 @@ fn slice_from_wire(wrong: &mut Violations, data: v1::DatasetSlice) -> Option<Dat
 /// # Errors
 /// When it has no source, or one that this version does not know.
 pub fn direction_from_wire(direction: v1::Direction) -> Result<DirectionSpec, ApiError> {
-    let Some(v1::direction::Source::Random(random)) = direction.source else {
-        return Err(ApiError::field("source", "missing; say where the direction comes from, as in `random`"));
+    let random = match direction.source {
+        Some(v1::direction::Source::Random(random)) => random,
+        Some(v1::direction::Source::Stored(stored)) => {
+            let name = stored.name.parse::<DirectionName>();
+            let name = name.map_err(|error| ApiError::field("stored.name", error.to_string()))?;
+            return Ok(DirectionSpec::Stored { digest: name.0 });
+        }
+        None => {
+            let message = "missing; say where the direction comes from, as in `random` or `stored`";
+            return Err(ApiError::field("source", message));
+        }
     };
     let normalization = match v1::Normalization::try_from(random.normalization) {
         Ok(v1::Normalization::Unspecified | v1::Normalization::Filter) => Normalization::Filter,
@@ -136,7 +146,13 @@ pub fn direction_from_wire(direction: v1::Direction) -> Result<DirectionSpec, Ap
 /// Returns the direction as a message.
 #[must_use]
 pub fn direction_to_wire(direction: &DirectionSpec) -> v1::Direction {
-    let DirectionSpec::Random { seed, normalization, ignore } = *direction;
+    let (seed, normalization, ignore) = match *direction {
+        DirectionSpec::Random { seed, normalization, ignore } => (seed, normalization, ignore),
+        DirectionSpec::Stored { digest } => {
+            let stored = v1::StoredDirection { name: DirectionName(digest).to_string() };
+            return v1::Direction { source: Some(v1::direction::Source::Stored(stored)) };
+        }
+    };
     let normalization = match normalization {
         Normalization::Filter => v1::Normalization::Filter,
         Normalization::Layer => v1::Normalization::Layer,
@@ -199,6 +215,21 @@ mod tests {
     #[test]
     fn a_specification_survives_the_wire() {
         assert_eq!(spec_from_wire(Some(spec_to_wire(&good()))), Ok(good()));
+    }
+
+    #[test]
+    fn a_direction_given_as_a_file_survives_the_wire() {
+        let mut spec = good();
+        spec.plane.y = Some(DirectionSpec::Stored { digest: relief_core::Digest::of(b"y") });
+        assert_eq!(spec_from_wire(Some(spec_to_wire(&spec))), Ok(spec.clone()));
+
+        let mut wire = spec_to_wire(&spec);
+        let stored = v1::StoredDirection { name: "directions/../x".to_owned() };
+        if let Some(plane) = &mut wire.plane {
+            plane.y = Some(v1::Direction { source: Some(v1::direction::Source::Stored(stored)) });
+        }
+        let error = spec_from_wire(Some(wire)).expect_err("no digest");
+        assert_eq!(error.violations[0].field, "spec.plane.y");
     }
 
     #[test]
