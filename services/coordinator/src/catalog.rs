@@ -5,8 +5,8 @@ use relief_api::{ApiError, ErrorReason};
 use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, Split};
 use relief_graph::Graph;
 use relief_store::{
-    CheckpointRecord, DatasetImport, DatasetRecord, NetworkImport, NetworkRecord, SplitFiles, Store, StoreError,
-    read_checkpoint,
+    CheckpointRecord, DatasetFormat, DatasetImport, DatasetRecord, NetworkImport, NetworkRecord, SplitFiles, Store,
+    StoreError, read_checkpoint,
 };
 
 use crate::assignment::{Report, assign};
@@ -132,6 +132,7 @@ fn content_refused(what: &str, error: &dyn std::error::Error) -> ApiError {
 #[derive(Debug)]
 pub(crate) struct SplitUpload {
     pub(crate) split: Split,
+    pub(crate) format: DatasetFormat,
     pub(crate) inputs: Bytes,
     pub(crate) targets: Bytes,
     pub(crate) mean: Option<Vec<f64>>,
@@ -149,7 +150,8 @@ pub(crate) async fn import_dataset(
     upload: SplitUpload,
 ) -> Result<DatasetRecord, ApiError> {
     let files = SplitFiles { split: upload.split, inputs: upload.inputs, targets: upload.targets };
-    let import = DatasetImport { splits: vec![files], mean: upload.mean, std: upload.std, n_classes: upload.n_classes };
+    let SplitUpload { format, mean, std, n_classes, .. } = upload;
+    let import = DatasetImport { splits: vec![files], format, mean, std, n_classes };
     Ok(store.import_dataset(id, import).await?)
 }
 

@@ -7,7 +7,7 @@ use relief_api::{ApiError, ErrorReason, FieldViolation};
 use relief_core::{CheckpointName, Digest, DirectionName, DirectionSpec, SurfaceId, SurfaceSpec, TensorMap};
 use relief_graph::Graph;
 use relief_store::{
-    CheckpointBlob, DatasetRecord, FoundNetwork, NetworkRecord, Provenance, Store, StoreError, rfc3339,
+    CheckpointBlob, DatasetRecord, FoundNetwork, NetworkRecord, Provenance, SampleStorage, Store, StoreError, rfc3339,
 };
 
 use crate::ledger::Ledger;
@@ -134,6 +134,13 @@ async fn find_network(
 fn fits(network: &NetworkRecord, dataset: &DatasetRecord) -> Result<(), ApiError> {
     let [channels, height, width] = network.input_shape;
     let shape = dataset.shape;
+    if dataset.storage == SampleStorage::Values && shape != network.input_shape {
+        let message = format!(
+            "{} has samples of shape {shape:?}, the input of {} is {:?}: numbers that are taken as they are are not padded",
+            dataset.id, network.id, network.input_shape
+        );
+        return Err(ApiError::field("spec.data.dataset", message));
+    }
     if shape[0] != channels || shape[1] > height || shape[2] > width {
         let message = format!(
             "{} has samples of shape {shape:?}, which do not fit into the input {:?} of {}: the channels must be \

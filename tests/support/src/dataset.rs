@@ -5,7 +5,7 @@ use std::io::Read as _;
 use anyhow::{Context as _, ensure};
 use flate2::read::GzDecoder;
 use relief_api::catalog::v1::import_dataset_request::Part;
-use relief_api::catalog::v1::{ImportDatasetHeader, ImportDatasetRequest, Split};
+use relief_api::catalog::v1::{DatasetFormat, ImportDatasetHeader, ImportDatasetRequest, Split};
 use relief_core::Digest;
 use relief_store::embedded;
 
@@ -61,6 +61,7 @@ pub fn dataset_messages(name: &str, images: &SplitImages) -> Vec<ImportDatasetRe
         mean: vec![0.286],
         std: vec![0.353],
         n_classes: 10,
+        format: DatasetFormat::Idx.into(),
     };
     let inputs = images.inputs.chunks(CHUNK).map(|chunk| Part::InputsChunk(chunk.to_vec().into()));
     let targets = images.targets.chunks(CHUNK).map(|chunk| Part::TargetsChunk(chunk.to_vec().into()));

@@ -131,27 +131,37 @@ pub(crate) struct DatasetImportArguments {
     /// The format of the files
     #[arg(long, value_enum)]
     pub(crate) format: DatasetFormat,
-    /// The images and the labels, each compressed with gzip or not
-    #[arg(num_args = 2, required = true, value_names = ["INPUTS", "TARGETS"])]
+    /// The files: images and labels of idx; all files of the split, or the directory that holds them, of cifar10 and
+    /// cifar100; one file of safetensors and npz
+    #[arg(num_args = 1.., required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Which split the files are: train or test
     #[arg(long, default_value = "train")]
     pub(crate) split: Split,
-    /// Per channel, subtracted from pixel / 255; the training split's mean unless given
+    /// Per channel, subtracted from pixel / 255; unless given, the usual one of CIFAR-10, else the training split's mean
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "NUMBER,...")]
     pub(crate) mean: Vec<f64>,
-    /// Per channel, divides after the mean is subtracted; the training split's deviation unless given
+    /// Per channel, divides after the mean is subtracted; unless given, the usual one of CIFAR-10, else the training
+    /// split's deviation
     #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "NUMBER,...")]
     pub(crate) std: Vec<f64>,
-    /// The number of classes; one more than the largest target unless given
+    /// The number of classes; that of the format, else one more than the largest target, unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) classes: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DatasetFormat {
-    /// The format of MNIST
+    /// The format of MNIST: images and labels, each compressed with gzip or not
     Idx,
+    /// The binary version of CIFAR-10: data_batch_1.bin to data_batch_5.bin, or test_batch.bin
+    Cifar10,
+    /// The binary version of CIFAR-100: train.bin or test.bin; the fine labels are read
+    Cifar100,
+    /// `inputs`, float32 of shape (n, channels, height, width), taken as they are, and `targets`, integers
+    Safetensors,
+    /// `inputs` or `x`, bytes (images) or floats (taken as they are), and `targets` or `y`, integers
+    Npz,
 }
 
 #[derive(Debug, Subcommand)]

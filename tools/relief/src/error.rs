@@ -78,8 +78,11 @@ fn lines(error: &anyhow::Error) -> Vec<String> {
         return Vec::new();
     }
     match error.downcast_ref::<CommandError>() {
-        Some(CommandError::Refused(ApiError { violations, .. })) if !violations.is_empty() => {
-            violations.iter().map(violation).collect()
+        Some(refused @ CommandError::Refused(ApiError { violations, .. })) if !violations.is_empty() => {
+            // What was done, as in "cannot import FILE", where that was said.
+            let done = Some(error.to_string()).filter(|done| *done != refused.to_string());
+            let done = done.map(|done| format!("{done}: ")).unwrap_or_default();
+            violations.iter().map(|wrong| format!("{done}{}", violation(wrong))).collect()
         }
         Some(CommandError::Refused(ApiError { message, reason, .. })) if message.is_empty() => {
             vec![format!("the server refused with {reason}")]
@@ -112,6 +115,7 @@ fn flag(field: &str) -> Option<&'static str> {
         "spec.weight_decay" => "--weight-decay",
         "spec.milestones" => "--milestones",
         "spec.seed" => "--seed",
+        "header.format" => "--format",
         "header.mean" | "mean" => "--mean",
         "header.std" | "std" => "--std",
         "header.n_classes" | "n_classes" => "--classes",
@@ -151,6 +155,12 @@ mod tests {
         ];
         assert_eq!(lines(&error), expected);
         assert_eq!(exit_status(&error), 2);
+    }
+
+    #[test]
+    fn the_file_that_is_wrong_is_named() {
+        let error = refused(&[("train inputs", "truncated")]).context("cannot import a.npz");
+        assert_eq!(lines(&error), ["cannot import a.npz: train inputs: truncated"]);
     }
 
     #[test]

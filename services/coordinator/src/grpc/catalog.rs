@@ -2,11 +2,12 @@
 
 use relief_api::catalog::v1 as wire;
 use relief_api::catalog::v1::catalog_service_server::CatalogService;
+use relief_api::convert::catalog::{format_from_wire, storage_to_wire};
 use relief_api::convert::surface::split_from_wire;
 use relief_api::convert::time::timestamp_from_text;
 use relief_api::{ApiError, Violations};
-use relief_core::{CheckpointId, DatasetId, DirectionName, NameError, NetworkId, Split};
-use relief_store::{CheckpointRecord, DatasetRecord, NetworkRecord, Page, Store};
+use relief_core::{CheckpointId, DatasetId, Digest, DirectionName, NameError, NetworkId, Split};
+use relief_store::{CheckpointRecord, DatasetFormat, DatasetRecord, NetworkRecord, Page, Store};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::assignment::{Match, Report};
@@ -89,6 +90,7 @@ fn dataset_to_wire(record: &DatasetRecord) -> wire::Dataset {
         std: record.std.clone(),
         n_train: n_samples(Split::Train),
         n_test: n_samples(Split::Test),
+        storage: storage_to_wire(record.storage).into(),
         create_time: timestamp_from_text(&record.created),
     }
 }
@@ -279,9 +281,14 @@ impl CatalogService for CatalogHandler {
         let id: Option<DatasetId> = wrong.check("header.name", header.name.parse());
         let split = wrong.check("header.split", split_from_wire(header.split));
         let inputs_digest = wrong.check("header.inputs_digest", header.inputs_digest.parse());
-        let targets_digest = wrong.check("header.targets_digest", header.targets_digest.parse());
-        let checked = wrong.finish(id.zip(split).zip(inputs_digest.zip(targets_digest)))?;
-        let ((id, split), (inputs_digest, targets_digest)) = checked;
+        let format = wrong.check("header.format", format_from_wire(header.format));
+        let targets_digest = match header.targets_digest.as_str() {
+            // That of no bytes: a format with inputs and targets in one file.
+            "" if format != Some(DatasetFormat::Idx) => Some(Digest::of(b"")),
+            digest => wrong.check("header.targets_digest", digest.parse()),
+        };
+        let checked = wrong.finish(id.zip(split).zip(format).zip(inputs_digest.zip(targets_digest)))?;
+        let (((id, split), format), (inputs_digest, targets_digest)) = checked;
         let mut inputs = Upload::new("header.inputs_digest", inputs_digest, self.max_import_bytes);
         let mut targets = Upload::new("header.targets_digest", targets_digest, self.max_import_bytes);
         while let Some(message) = parts.message().await? {
@@ -293,6 +300,7 @@ impl CatalogService for CatalogHandler {
         }
         let upload = SplitUpload {
             split,
+            format,
             inputs: inputs.finish()?,
             targets: targets.finish()?,
             mean: (!header.mean.is_empty()).then_some(header.mean),

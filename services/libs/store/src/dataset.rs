@@ -7,11 +7,11 @@ use relief_core::{DatasetId, Digest, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
-use crate::idx::Idx;
 use crate::layout;
 use crate::object::offload;
 use crate::page::{Listing, Page};
 use crate::record::{from_json, to_json};
+use crate::split::{DatasetFormat, ParsedSplit, SampleStorage};
 use crate::store::Store;
 use crate::timestamp;
 
@@ -24,10 +24,13 @@ pub struct DatasetRecord {
     pub n_classes: u32,
     /// The shape of one sample: channels, height, width.
     pub shape: [u32; 3],
-    /// Per channel, subtracted from pixel / 255.
+    /// Per channel, subtracted from pixel / 255; 0 where the samples are taken as they are.
     pub mean: Vec<f64>,
-    /// Per channel and positive, divides after the mean is subtracted.
+    /// Per channel and positive, divides after the mean is subtracted; 1 where the samples are taken as they are.
     pub std: Vec<f64>,
+    /// How the samples are stored.
+    #[serde(default, skip_serializing_if = "SampleStorage::is_pixels")]
+    pub storage: SampleStorage,
     /// The splits there are.
     pub splits: BTreeMap<Split, SplitRecord>,
     /// Over everything above but the name.
@@ -52,33 +55,27 @@ pub struct SplitRecord {
 pub struct DatasetImport {
     /// The files of each split.
     pub splits: Vec<SplitFiles>,
-    /// Per channel, subtracted from pixel / 255. None: the mean over the training split.
+    /// How the files are made.
+    pub format: DatasetFormat,
+    /// Per channel, subtracted from pixel / 255. None: what CIFAR-10 is normalised with everywhere, else the mean over
+    /// the training split.
     pub mean: Option<Vec<f64>>,
-    /// Per channel, divides after the mean is subtracted. None: the population standard deviation of the training
-    /// split.
+    /// Per channel, divides after the mean is subtracted. None: what CIFAR-10 is normalised with everywhere, else the
+    /// population standard deviation of the training split.
     pub std: Option<Vec<f64>>,
-    /// The number of classes. None: one more than the largest target of a new dataset.
+    /// The number of classes. None: that of the format, else one more than the largest target of a new dataset.
     pub n_classes: Option<u32>,
 }
 
-/// The files of a split: IDX of unsigned bytes, as they are or compressed with gzip.
+/// The files of a split.
 #[derive(Debug, Clone)]
 pub struct SplitFiles {
     /// Which split.
     pub split: Split,
-    /// The images: (n, height, width), or (n, channels, height, width).
+    /// The inputs; the targets as well where the format has both in one file.
     pub inputs: Bytes,
-    /// The classes: (n).
+    /// The targets, where they are in a file of their own, else empty.
     pub targets: Bytes,
-}
-
-/// A split that was read and found whole.
-struct ParsedSplit {
-    split: Split,
-    shape: [u32; 3],
-    inputs: Idx,
-    targets: Idx,
-    record: SplitRecord,
 }
 
 impl DatasetRecord {
@@ -101,6 +98,9 @@ impl DatasetRecord {
             bits(&self.mean),
             bits(&self.std),
         ];
+        if self.storage == SampleStorage::Values {
+            parts.push(b"values".to_vec());
+        }
         for (split, record) in splits {
             parts.push(split.as_str().as_bytes().to_vec());
             parts.push(record.inputs_digest.to_string().into_bytes());
@@ -127,69 +127,37 @@ impl DatasetRecord {
     }
 }
 
-impl ParsedSplit {
-    fn parse(files: &SplitFiles) -> Result<Self, StoreError> {
-        let word = files.split.as_str();
-        let (inputs_field, targets_field) = (format!("{word} inputs"), format!("{word} targets"));
-        let inputs = Idx::parse(&files.inputs, &[3, 4], "3 (n, height, width) or 4 (n, channels, height, width)")
-            .map_err(|error| StoreError::invalid(&inputs_field, error))?;
-        let targets =
-            Idx::parse(&files.targets, &[1], "1 (n)").map_err(|error| StoreError::invalid(&targets_field, error))?;
-        let shape = match inputs.shape[1..] {
-            [channels, height, width] => [channels, height, width],
-            [height, width] => [1, height, width],
-            _ => return Err(StoreError::invalid(&inputs_field, "the file has no sample shape")),
-        };
-        let (n_samples, n_targets) = (inputs.shape[0], targets.shape[0]);
-        if n_samples != n_targets {
-            let reason = format!("{n_targets} targets for {n_samples} inputs; there must be one for each");
-            return Err(StoreError::invalid(&targets_field, reason));
-        }
-        let record = SplitRecord {
-            n_samples: u64::from(n_samples),
-            inputs_digest: Digest::of(&inputs.to_bytes()),
-            targets_digest: Digest::of(&targets.to_bytes()),
-        };
-        Ok(Self { split: files.split, shape, inputs, targets, record })
+/// The mean and the standard deviation of a new dataset: those given, else the usual ones, else those of its training
+/// split.
+fn constants(
+    import: &DatasetImport,
+    first: &ParsedSplit,
+    splits: &[ParsedSplit],
+) -> Result<(Vec<f64>, Vec<f64>), StoreError> {
+    let n_channels = first.shape[0] as usize;
+    if first.storage == SampleStorage::Values {
+        return Ok((vec![0.0; n_channels], vec![1.0; n_channels]));
     }
-
-    fn n_classes(&self) -> u32 {
-        self.targets.data.iter().max().map_or(0, |target| u32::from(*target) + 1)
+    if let (Some(mean), Some(std)) = (&import.mean, &import.std) {
+        return Ok((mean.clone(), std.clone()));
     }
-
-    fn check(&self, record: &DatasetRecord) -> Result<(), StoreError> {
-        let word = self.split.as_str();
-        if self.shape != record.shape {
-            let reason = format!("samples have the shape {:?}, the dataset's have {:?}", self.shape, record.shape);
-            return Err(StoreError::invalid(format!("{word} inputs"), reason));
-        }
-        let beyond = self.targets.data.iter().position(|target| u32::from(*target) >= record.n_classes);
-        if let Some(idx) = beyond {
-            let (target, n_classes) = (self.targets.data[idx], record.n_classes);
-            let reason = format!("target {target} of sample {idx} is not below the {n_classes} classes");
-            return Err(StoreError::invalid(format!("{word} targets"), reason));
-        }
-        Ok(())
+    let given =
+        |mean: Vec<f64>, std: Vec<f64>| (import.mean.clone().unwrap_or(mean), import.std.clone().unwrap_or(std));
+    if let Some((mean, std)) = import.format.constants() {
+        return Ok(given(mean.to_vec(), std.to_vec()));
     }
-
-    /// The mean and the population standard deviation of pixel / 255 per channel, in float64 from exact counts.
-    fn moments(&self) -> (Vec<f64>, Vec<f64>) {
-        let [n_channels, height, width] = self.shape.map(|dim| dim as usize);
-        let mut counts = vec![[0_u64; 256]; n_channels];
-        for (idx, plane) in self.inputs.data.chunks_exact(height * width).enumerate() {
-            let counts = &mut counts[idx % n_channels];
-            plane.iter().for_each(|pixel| counts[usize::from(*pixel)] += 1);
-        }
-        let moments = counts.iter().map(|counts| {
-            let average = |value: &dyn Fn(f64) -> f64| {
-                let total: f64 = (0..256).map(|pixel| counts[pixel] as f64 * value(pixel as f64 / 255.0)).sum();
-                total / counts.iter().sum::<u64>() as f64
-            };
-            let mean = average(&|value| value);
-            (mean, average(&|value| (value - mean) * (value - mean)).sqrt())
-        });
-        moments.unzip()
+    let Some(train) = splits.iter().find(|parsed| parsed.split == Split::Train) else {
+        let reason = "there is no training split to compute them from; import that first, or give both";
+        return Err(StoreError::invalid("mean and std", reason));
+    };
+    let (mean, std) = train.moments();
+    if import.std.is_none()
+        && let Some(channel) = std.iter().position(|std| *std <= 0.0)
+    {
+        let reason = format!("all pixels of channel {channel} are equal; give a positive std");
+        return Err(StoreError::invalid("std", reason));
     }
+    Ok(given(mean, std))
 }
 
 /// Returns the record of the dataset with the splits added, everything checked.
@@ -202,6 +170,13 @@ fn merged(
     let Some(first) = splits.first() else {
         return Err(StoreError::invalid("splits", "there are none; give the files of at least one split"));
     };
+    if first.storage == SampleStorage::Values {
+        for (field, given) in [("mean", &import.mean), ("std", &import.std)] {
+            if given.is_some() {
+                return Err(StoreError::invalid(field, "these samples are taken as they are; leave it out"));
+            }
+        }
+    }
     let mut record = match existing {
         Some(record) => {
             let kept = [("mean", &import.mean, &record.mean), ("std", &import.std, &record.std)];
@@ -218,29 +193,13 @@ fn merged(
             record
         }
         None => {
-            let (mean, std) = match (&import.mean, &import.std) {
-                (Some(mean), Some(std)) => (mean.clone(), std.clone()),
-                (mean, std) => {
-                    let Some(train) = splits.iter().find(|parsed| parsed.split == Split::Train) else {
-                        let reason = "there is no training split to compute them from; import that first, or give both";
-                        return Err(StoreError::invalid("mean and std", reason));
-                    };
-                    let (train_mean, train_std) = train.moments();
-                    if std.is_none()
-                        && let Some(channel) = train_std.iter().position(|std| *std <= 0.0)
-                    {
-                        let reason = format!("all pixels of channel {channel} are equal; give a positive std");
-                        return Err(StoreError::invalid("std", reason));
-                    }
-                    (mean.clone().unwrap_or(train_mean), std.clone().unwrap_or(train_std))
-                }
-            };
+            let (mean, std) = constants(import, first, splits)?;
             let found = splits.iter().map(ParsedSplit::n_classes).max().unwrap_or_default();
-            let n_classes = import.n_classes.unwrap_or(found);
+            let n_classes = import.n_classes.or(import.format.n_classes()).unwrap_or(found);
             let digest = Digest::of(b"");
             let created = timestamp::now();
-            let splits = BTreeMap::new();
-            DatasetRecord { id: id.clone(), n_classes, shape: first.shape, mean, std, splits, digest, created }
+            let (shape, storage, splits) = (first.shape, first.storage, BTreeMap::new());
+            DatasetRecord { id: id.clone(), n_classes, shape, mean, std, storage, splits, digest, created }
         }
     };
     record.check()?;
@@ -267,12 +226,14 @@ impl Store {
         let is_new = existing.is_none();
         let owner = id.clone();
         let (record, puts) = offload(move || {
-            let splits = import.splits.iter().map(ParsedSplit::parse).collect::<Result<Vec<_>, _>>()?;
+            let parse = |files| ParsedSplit::parse(files, import.format);
+            let splits = import.splits.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
             let record = merged(&owner, existing, &import, &splits)?;
-            let puts = splits.iter().flat_map(|parsed| {
+            let puts = splits.into_iter().flat_map(|parsed| {
+                let [inputs, targets] = parsed.files;
                 [
-                    (layout::dataset_inputs(&owner, parsed.split), parsed.inputs.to_bytes()),
-                    (layout::dataset_targets(&owner, parsed.split), parsed.targets.to_bytes()),
+                    (layout::dataset_inputs(&owner, parsed.split, parsed.storage), inputs),
+                    (layout::dataset_targets(&owner, parsed.split), targets),
                 ]
             });
             Ok::<_, StoreError>((record, puts.collect::<Vec<_>>()))
@@ -323,6 +284,7 @@ mod tests {
     use crate::conformance::{everything, faulty, on_every_store};
     use crate::embedded;
     use crate::error::StoreErrorKind;
+    use crate::idx::Idx;
 
     fn id() -> DatasetId {
         "data".parse().expect("an id")
@@ -493,5 +455,37 @@ mod tests {
             record.splits[&Split::Test].targets_digest,
             digest("b40abac7ec8228f434940f579deb7cf7b6e3103b5274cb91d1545771f5ef1c8b")
         );
+    }
+
+    /// A CIFAR-10 file of one sample per label.
+    fn cifar(labels: &[u8]) -> Bytes {
+        labels.iter().flat_map(|label| [&[*label][..], &[*label; 3072]].concat()).collect()
+    }
+
+    #[tokio::test]
+    async fn cifar_has_its_own_constants_and_classes() {
+        let store = Store::open("memory://").expect("a store");
+        let files = |split, labels| SplitFiles { split, inputs: cifar(labels), targets: Bytes::new() };
+        let import = |splits| DatasetImport { splits, format: DatasetFormat::Cifar10, ..DatasetImport::default() };
+        let record = store.import_dataset(&id(), import(vec![files(Split::Test, &[3, 1])])).await.expect("an import");
+        assert_eq!((record.shape, record.n_classes, record.storage), ([3, 32, 32], 10, SampleStorage::Pixels));
+        assert_eq!(record.mean, [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0]);
+        assert_eq!(record.std, [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0]);
+        let text = refusal(&store, import(vec![files(Split::Train, &[3, 10])])).await;
+        assert!(text.starts_with("train inputs: sample 1 has the label 10"), "{text}");
+        let text = refusal(&store, import(vec![])).await;
+        assert!(text.starts_with("splits: "), "{text}");
+        let images = DatasetImport { mean: None, ..of(vec![train()]) };
+        let text = refusal(&store, images).await;
+        assert!(text.starts_with("train inputs: samples have the shape [2, 1, 2]"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_record_without_a_storage_is_one_of_pixels() {
+        let store = Store::open("memory://").expect("a store");
+        let record = store.import_dataset(&id(), of(vec![train()])).await.expect("an import");
+        let json = serde_json::to_value(&record).expect("JSON");
+        assert!(json.get("storage").is_none());
+        assert_eq!(serde_json::from_value::<DatasetRecord>(json).expect("a record"), record);
     }
 }

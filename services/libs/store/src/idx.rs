@@ -1,6 +1,6 @@
 //! IDX, the format of MNIST: two zero bytes, the type of an entry, the rank, the dimensions as big-endian 32-bit
 //! numbers, then the entries row-major (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"). Only
-//! unsigned bytes are read here; a file may be compressed with gzip.
+//! unsigned bytes are read here, and labels of 32 bits; a file may be compressed with gzip.
 
 use std::io::Read;
 
@@ -22,8 +22,12 @@ pub(crate) enum IdxError {
     Header { expected: usize, found: usize },
     #[error("the file is not IDX: it starts with the bytes {0:02x?}, IDX of unsigned bytes with [00, 00, 08, rank]")]
     Magic([u8; 4]),
-    #[error("the entries have the IDX type {0:#04x}; only unsigned bytes (0x08) are read")]
+    #[error(
+        "the entries have the IDX type {0:#04x}; only unsigned bytes (0x08) are read, and labels of 32 bits (0x0c)"
+    )]
     Type(u8),
+    #[error("label {idx} is {value}; labels are counted from 0")]
+    Negative { idx: usize, value: i32 },
     #[error("the file has {found} dimensions, expected {expected}")]
     Rank { expected: &'static str, found: u8 },
     #[error("the shape {0:?} holds nothing")]
@@ -38,10 +42,17 @@ pub(crate) enum IdxError {
 
 const MAX_BYTES: u64 = 1 << 32;
 const MAGIC_BYTES: usize = 4;
+const UNSIGNED_BYTE: u8 = 0x08;
+const SIGNED_WORD: u8 = 0x0c;
 
 impl Idx {
     /// Reads a file with one of the ranks in `ranks`, which `expected` puts into words.
     pub(crate) fn parse(file: &Bytes, ranks: &[u8], expected: &'static str) -> Result<Self, IdxError> {
+        Self::parse_kinds(file, ranks, expected, &[UNSIGNED_BYTE]).map(|(idx, _)| idx)
+    }
+
+    /// Reads a file whose entries are of one of `kinds`, and which one.
+    fn parse_kinds(file: &Bytes, ranks: &[u8], expected: &'static str, kinds: &[u8]) -> Result<(Self, u8), IdxError> {
         let is_gzip = file.starts_with(&[0x1f, 0x8b]);
         let mut unpacked = MultiGzDecoder::new(&file[..]);
         // A compressed header is unpacked alone at first, so that a small file that unpacks to a huge one is refused
@@ -59,9 +70,9 @@ impl Idx {
             Ok(header.clone())
         };
         let magic = read_header(MAGIC_BYTES)?;
-        let rank = match magic[..] {
-            [0, 0, 0x08, rank] => rank,
-            [0, 0, kind @ (0x09 | 0x0b..=0x0e), _] => return Err(IdxError::Type(kind)),
+        let (kind, rank) = match magic[..] {
+            [0, 0, kind, rank] if kinds.contains(&kind) => (kind, rank),
+            [0, 0, kind @ (0x08 | 0x09 | 0x0b..=0x0e), _] => return Err(IdxError::Type(kind)),
             _ => return Err(IdxError::Magic([magic[0], magic[1], magic[2], magic[3]])),
         };
         if !ranks.contains(&rank) {
@@ -76,21 +87,47 @@ impl Idx {
         if n_entries == 0 {
             return Err(IdxError::Empty(shape));
         }
+        let n_bytes = if kind == SIGNED_WORD { 4 * n_entries } else { n_entries };
         let data = if is_gzip {
             let mut data = BytesMut::new();
-            fill(&mut unpacked, &mut data, n_entries + 1).map_err(IdxError::Gzip)?;
+            fill(&mut unpacked, &mut data, n_bytes + 1).map_err(IdxError::Gzip)?;
             data.freeze()
         } else {
             file.slice(start..)
         };
-        let expected = start as u64 + n_entries;
-        match (data.len() as u64).cmp(&n_entries) {
-            std::cmp::Ordering::Equal => Ok(Self { shape, data }),
+        let expected = start as u64 + n_bytes;
+        match (data.len() as u64).cmp(&n_bytes) {
+            std::cmp::Ordering::Equal => Ok((Self { shape, data }, kind)),
             std::cmp::Ordering::Less => {
                 Err(IdxError::Truncated { shape, expected, found: (start + data.len()) as u64 })
             }
             std::cmp::Ordering::Greater => Err(IdxError::Trailing { shape, expected }),
         }
+    }
+
+    /// Reads the labels of a file: unsigned bytes, or words of 32 bits.
+    pub(crate) fn parse_labels(file: &Bytes) -> Result<Vec<u32>, IdxError> {
+        let (labels, kind) = Self::parse_kinds(file, &[1], "1 (n)", &[UNSIGNED_BYTE, SIGNED_WORD])?;
+        if kind == UNSIGNED_BYTE {
+            return Ok(labels.data.iter().map(|label| u32::from(*label)).collect());
+        }
+        let words = labels.data.as_chunks().0.iter().map(|bytes| i32::from_be_bytes(*bytes));
+        let label = |(idx, value)| u32::try_from(value).map_err(|_| IdxError::Negative { idx, value });
+        words.enumerate().map(label).collect()
+    }
+
+    /// The uncompressed file of labels, in bytes where they fit.
+    pub(crate) fn labels_to_bytes(labels: &[u32]) -> Bytes {
+        let n_labels = labels.len() as u32;
+        let narrow: Result<Vec<u8>, _> = labels.iter().map(|label| u8::try_from(*label)).collect();
+        if let Ok(narrow) = narrow {
+            return Self { shape: vec![n_labels], data: narrow.into() }.to_bytes();
+        }
+        let mut file = BytesMut::with_capacity(MAGIC_BYTES + 4 + 4 * labels.len());
+        file.put_slice(&[0, 0, SIGNED_WORD, 1]);
+        file.put_u32(n_labels);
+        labels.iter().for_each(|label| file.put_u32(*label));
+        file.freeze()
     }
 
     /// The uncompressed file.
@@ -171,5 +208,37 @@ mod tests {
         assert!(matches!(error(&file(&[3], 4)), IdxError::Trailing { expected: 11, .. }));
         assert!(matches!(error(&gzip(&file(&[3], 4))), IdxError::Trailing { expected: 11, .. }));
         assert!(matches!(error(&[0x1f, 0x8b, 0, 1, 2]), IdxError::Gzip(_)));
+    }
+
+    #[test]
+    fn labels_beyond_a_byte_take_words() {
+        for labels in [vec![0, 255], vec![0, 256, 999]] {
+            let file = Idx::labels_to_bytes(&labels);
+            assert_eq!(file[2] == UNSIGNED_BYTE, labels.len() == 2);
+            assert_eq!(Idx::parse_labels(&file).expect("labels"), labels);
+            assert!(Idx::parse_labels(&file.slice(..file.len() - 1)).is_err());
+        }
+        let negative = Bytes::from_static(&[0, 0, 12, 1, 0, 0, 0, 1, 255, 255, 255, 255]);
+        assert!(matches!(Idx::parse_labels(&negative), Err(IdxError::Negative { idx: 0, value: -1 })));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn damage_never_panics(
+            is_packed in proptest::prelude::any::<bool>(),
+            changes in proptest::collection::vec(proptest::prelude::any::<(proptest::sample::Index, u8)>(), 1..4),
+        ) {
+            let whole = file(&[2, 3, 4], 24);
+            let mut damaged = if is_packed { gzip(&whole) } else { whole }.to_vec();
+            for (place, byte) in changes {
+                let place = place.index(damaged.len());
+                damaged[place] = byte;
+            }
+            let damaged = Bytes::from(damaged);
+            let _ = parse(&damaged);
+            let _ = Idx::parse_labels(&damaged);
+        }
     }
 }

@@ -21,6 +21,8 @@ use std::str::FromStr;
 use object_store::path::Path;
 use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, RunId, Split, SurfaceId};
 
+use crate::split::SampleStorage;
+
 /// The path of a network's or a checkpoint's content, as it is passed between services.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlobPath(Path);
@@ -113,8 +115,12 @@ pub(crate) fn dataset_record(id: &DatasetId) -> Path {
     dataset(id).join("dataset.json")
 }
 
-pub(crate) fn dataset_inputs(id: &DatasetId, split: Split) -> Path {
-    dataset(id).join(format!("{}-inputs.idx", split.as_str()))
+pub(crate) fn dataset_inputs(id: &DatasetId, split: Split, storage: SampleStorage) -> Path {
+    let extension = match storage {
+        SampleStorage::Pixels => "idx",
+        SampleStorage::Values => "safetensors",
+    };
+    dataset(id).join(format!("{}-inputs.{extension}", split.as_str()))
 }
 
 pub(crate) fn dataset_targets(id: &DatasetId, split: Split) -> Path {

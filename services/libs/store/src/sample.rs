@@ -8,13 +8,14 @@ use crate::error::StoreError;
 use crate::idx::Idx;
 use crate::layout;
 use crate::object::offload;
+use crate::split::{SampleStorage, decode_values};
 use crate::store::Store;
 
 /// Normalised samples in stored order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DatasetSamples {
     /// Row-major with shape (n, channels, height, width): (pixel / 255 - mean) / std in float64 per channel, rounded
-    /// to float32 once.
+    /// to float32 once; of a dataset of values, those.
     pub inputs: Vec<f32>,
     /// The class of each sample.
     pub targets: Vec<u32>,
@@ -33,7 +34,7 @@ impl DatasetSamples {
 impl Store {
     /// The samples of a split, the first `limit` of them where there are more, for a network with inputs of
     /// `shape` (channels, height, width). Smaller images are centred among pixels of value 0, as torchvision's `Pad`
-    /// does before its `Normalize`, with the odd row or column at the bottom or right.
+    /// does before its `Normalize`, with the odd row or column at the bottom or right; values must have the shape.
     ///
     /// # Errors
     /// `Invalid` when the dataset has no such split or its images do not fit into `shape`; `NotFound` when a
@@ -57,25 +58,45 @@ impl Store {
             );
             return Err(StoreError::invalid("dataset", reason));
         }
-        let inputs_path = layout::dataset_inputs(&record.id, split);
+        if record.storage == SampleStorage::Values && record.shape != shape {
+            let reason = format!(
+                "{} has samples of shape {:?}, the network's input is {shape:?}: values are taken as they are and not \
+                 padded",
+                record.id, record.shape
+            );
+            return Err(StoreError::invalid("dataset", reason));
+        }
+        let inputs_path = layout::dataset_inputs(&record.id, split, record.storage);
         let targets_path = layout::dataset_targets(&record.id, split);
         let inputs = self.objects.get_verified(&inputs_path, stored.inputs_digest).await?;
         let targets = self.objects.get_verified(&targets_path, stored.targets_digest).await?;
         let (record, n_stored) = (record.clone(), stored.n_samples);
         offload(move || {
             let corrupt = |path, what: &dyn ToString| StoreError::corrupt(path, what.to_string());
-            let inputs = Idx::parse(&inputs, &[3, 4], "3 or 4").map_err(|error| corrupt(&inputs_path, &error))?;
-            let targets = Idx::parse(&targets, &[1], "1").map_err(|error| corrupt(&targets_path, &error))?;
-            let sample_len: u64 = record.shape.iter().map(|dim| u64::from(*dim)).product();
-            if inputs.data.len() as u64 != n_stored * sample_len || targets.data.len() as u64 != n_stored {
+            let data = match record.storage {
+                SampleStorage::Pixels => {
+                    Idx::parse(&inputs, &[3, 4], "3 or 4").map(|idx| idx.data).map_err(|error| error.to_string())
+                }
+                SampleStorage::Values => decode_values(&inputs).map(|(_, data)| data),
+            };
+            let data = data.map_err(|error| corrupt(&inputs_path, &error))?;
+            let mut targets = Idx::parse_labels(&targets).map_err(|error| corrupt(&targets_path, &error))?;
+            let sample_len = record.shape.iter().map(|dim| *dim as usize).product::<usize>();
+            let width = if record.storage == SampleStorage::Values { size_of::<f32>() } else { 1 };
+            let n_bytes = (n_stored as usize).checked_mul(sample_len).and_then(|n| n.checked_mul(width));
+            if Some(data.len()) != n_bytes || targets.len() as u64 != n_stored {
                 return Err(corrupt(&inputs_path, &"the number of samples is not the record's"));
             }
             let n_samples = limit.map_or(n_stored, |limit| limit.min(n_stored)) as usize;
-            Ok(DatasetSamples {
-                inputs: normalised(&record, &inputs.data, n_samples, shape)?,
-                targets: targets.data.iter().take(n_samples).map(|target| u32::from(*target)).collect(),
-                shape,
-            })
+            targets.truncate(n_samples);
+            let inputs = match record.storage {
+                SampleStorage::Pixels => normalised(&record, &data, n_samples, shape)?,
+                SampleStorage::Values => {
+                    let values = data.as_chunks().0.iter().take(n_samples * sample_len);
+                    values.map(|bytes| f32::from_le_bytes(*bytes)).collect()
+                }
+            };
+            Ok(DatasetSamples { inputs, targets, shape })
         })
         .await?
     }
@@ -141,7 +162,7 @@ mod tests {
             }],
             mean: Some(vec![0.5, 0.2]),
             std: Some(vec![0.25, 0.1]),
-            n_classes: None,
+            ..DatasetImport::default()
         };
         store.import_dataset(&id, import).await.expect("an import")
     }
@@ -209,6 +230,35 @@ mod tests {
             store.objects.put(&path, idx(&[2], &[0, 0])).await.expect("a put");
             let error = store.load_samples(&record, Split::Train, None, [2, 1, 2]).await.expect_err("damaged");
             assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn values_come_back_bit_for_bit_and_are_not_padded() {
+        on_every_store(async |store| {
+            let values = [0.1_f32, f32::NAN, -0.0, 3e38, 5.0, 6.0];
+            let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let header = r#"{"inputs":{"dtype":"F32","shape":[3,1,1,2],"data_offsets":[0,24]},"targets":{"dtype":"U16","shape":[3],"data_offsets":[24,30]}}"#;
+            let inputs = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data, &[0, 0, 44, 1, 7, 0]].concat();
+            let files = SplitFiles { split: Split::Train, inputs: inputs.into(), targets: Bytes::new() };
+            let import = DatasetImport {
+                splits: vec![files],
+                format: crate::split::DatasetFormat::Safetensors,
+                ..DatasetImport::default()
+            };
+            let id: DatasetId = "values".parse().expect("an id");
+            let record = store.import_dataset(&id, import.clone()).await.expect("an import");
+            assert_eq!((record.n_classes, &record.mean[..], &record.std[..]), (301, &[0.0][..], &[1.0][..]));
+            let samples = store.load_samples(&record, Split::Train, Some(2), [1, 1, 2]).await.expect("samples");
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!((bits(&samples.inputs), samples.targets), (bits(&values[..4]), vec![0, 300]));
+            let error = store.load_samples(&record, Split::Train, None, [1, 2, 2]).await.expect_err("no padding");
+            assert_eq!(error.kind(), StoreErrorKind::Invalid);
+
+            let import = DatasetImport { mean: Some(vec![0.5]), ..import };
+            let error = store.import_dataset(&"other".parse().expect("an id"), import).await.expect_err("a mean");
+            assert!(error.to_string().starts_with("mean: "), "{error}");
         })
         .await;
     }
