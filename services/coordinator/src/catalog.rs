@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, Split};
-use relief_graph::Graph;
+use relief_graph::{Graph, OnnxError, OnnxModel};
 use relief_store::{
     CheckpointRecord, DatasetFormat, DatasetImport, DatasetRecord, NetworkImport, NetworkRecord, SplitFiles, Store,
     StoreError, read_checkpoint,
@@ -58,7 +58,8 @@ impl Upload {
     }
 }
 
-/// Stores a network, and its weights when the file carries them all.
+/// Stores a network, and its weights when the file carries them all. Returns them with what a user should know about the
+/// file.
 ///
 /// # Errors
 /// `INVALID_CONTENT` when the file is no network that can be executed, `ALREADY_EXISTS` when the name is taken.
@@ -66,27 +67,35 @@ pub(crate) async fn import_network(
     store: &Store,
     id: &NetworkId,
     onnx: &Bytes,
-) -> Result<(NetworkRecord, Option<CheckpointRecord>), ApiError> {
-    let model =
-        Graph::from_onnx(onnx).map_err(|error| ApiError::new(ErrorReason::InvalidContent, error.to_string()))?;
-    let bare = model
-        .graph
-        .to_onnx(None)
-        .map_err(|error| ApiError::new(ErrorReason::Internal, format!("cannot write the network: {error}")))?;
+) -> Result<(NetworkRecord, Option<CheckpointRecord>, Vec<String>), ApiError> {
+    let onnx = onnx.clone();
+    let read = tokio::task::spawn_blocking(move || read_network(&onnx)).await;
+    let (model, bare) = read.map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string())).flatten()?;
     let network = store.import_network(id, NetworkImport::of(&model.graph, bare.into())).await?;
     if model.initializers.is_empty() || model.graph.check(&model.initializers).is_err() {
-        return Ok((network, None));
+        return Ok((network, None, model.notes));
     }
     let checkpoint: CheckpointId =
         id.as_str().parse().map_err(|error: relief_core::NameError| ApiError::field("name", error.to_string()))?;
     match store.import_checkpoint(&checkpoint, id, model.initializers).await {
-        Ok(record) => Ok((network, Some(record))),
+        Ok(record) => Ok((network, Some(record), model.notes)),
         Err(error) => {
             // A refused import leaves nothing behind; what cannot be deleted either is reported by the first error.
             let _ = store.delete_network(id).await;
             Err(error.into())
         }
     }
+}
+
+fn read_network(onnx: &[u8]) -> Result<(OnnxModel, Vec<u8>), ApiError> {
+    let invalid = |error: OnnxError| {
+        let reason = std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"));
+        ApiError::new(ErrorReason::InvalidContent, format!("{error}{reason}"))
+    };
+    let model = Graph::from_onnx(onnx).map_err(invalid)?;
+    let internal = |error| ApiError::new(ErrorReason::Internal, format!("cannot write the network: {error}"));
+    let bare = model.graph.to_onnx(None).map_err(internal)?;
+    Ok((model, bare))
 }
 
 /// Stores a checkpoint of `network`. Returns it with what became of every tensor of the file.

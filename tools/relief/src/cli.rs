@@ -91,6 +91,14 @@ pub(crate) enum NetworkCommand {
     List,
     /// Show the layers and parameters of a built-in network, or the record of a stored one
     Show(NetworkArguments),
+    /// Import a network from an ONNX file, and its weights where the file holds them
+    Import {
+        /// The name to store it under, and its weights as a checkpoint
+        name: NetworkId,
+        /// The ONNX file; - for standard input
+        #[arg(value_name = "FILE.onnx")]
+        file: PathBuf,
+    },
     /// Write a built-in network as an ONNX file with its weights
     Export {
         #[command(flatten)]

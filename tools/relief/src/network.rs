@@ -3,21 +3,26 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use relief_api::catalog::v1::{GetNetworkRequest, ListNetworksRequest, Network};
-use relief_core::NetworkId;
+use bytes::Bytes;
+use relief_api::catalog::v1::import_network_request::Part;
+use relief_api::catalog::v1::{
+    GetNetworkRequest, ImportNetworkHeader, ImportNetworkRequest, ListNetworksRequest, Network,
+};
+use relief_core::{Digest, NetworkId};
 use relief_graph::{Graph, InputShape, Parameter, builtin, initialize};
 use serde_json::{Value, json};
 
 use crate::cli::{NetworkArguments, NetworkCommand};
 use crate::client::{Client, list_all};
 use crate::error::CommandError;
-use crate::file;
 use crate::output::{self, Output};
+use crate::{file, import};
 
 pub(crate) async fn run(command: NetworkCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
         NetworkCommand::List => list(client, output).await,
         NetworkCommand::Show(network) => show(&network, client, output).await,
+        NetworkCommand::Import { name, file } => import(&name, &file, client, output).await,
         NetworkCommand::Export { network, out, checkpoint } => export(&network, &out, checkpoint.as_deref()),
     }
 }
@@ -97,6 +102,30 @@ async fn show(network: &NetworkArguments, client: &Client, output: Output) -> an
     output.print(|| to_json(&network), || table(std::slice::from_ref(&network)))
 }
 
+async fn import(name: &NetworkId, path: &Path, client: &Client, output: Output) -> anyhow::Result<()> {
+    let content = Bytes::from(file::read(path)?);
+    let header = ImportNetworkHeader { name: name.to_string(), digest: Digest::of(&content).to_string() };
+    let parts = std::iter::once(Part::Header(header)).chain(import::chunks(content).map(Part::Chunk));
+    let messages = tokio_stream::iter(parts.map(|part| ImportNetworkRequest { part: Some(part) }));
+    let imported = client.catalog().import_network(messages).await.map_err(|status| client.catalog.refused(status));
+    let response = imported.with_context(|| format!("cannot import {}", path.display()))?.into_inner();
+    let network = client.catalog.required("network", response.network)?;
+    for note in &response.notes {
+        output::note(&format!("note: {note}"));
+    }
+    match &response.checkpoint {
+        Some(checkpoint) => output::note(&format!("its weights are {}", checkpoint.name)),
+        None => output::note("the file holds no weights, or not all of them: import a checkpoint"),
+    }
+    let json = || {
+        let mut value = to_json(&network);
+        value["checkpoint"] = json!(response.checkpoint.as_ref().map(|checkpoint| &checkpoint.name));
+        value["notes"] = json!(response.notes);
+        value
+    };
+    output.print(json, || table(std::slice::from_ref(&network)))
+}
+
 fn export(network: &NetworkArguments, out: &Path, checkpoint: Option<&Path>) -> anyhow::Result<()> {
     let graph = built_in(network)?.ok_or_else(|| not_built_in(&network.name))?;
     let weights = match checkpoint {
@@ -154,7 +183,7 @@ fn layers(graph: &Graph) -> impl Iterator<Item = (&relief_graph::Node, Vec<&Para
 fn graph_table(graph: &Graph) -> String {
     let rows: Vec<Vec<String>> = layers(graph)
         .map(|(node, parameters, n_parameters)| {
-            let shape = graph.shapes().get(&node.output).map(|shape| dims(shape)).unwrap_or_default();
+            let shape = graph.shapes().get(&node.output).map(|shape| dims(&shape.dims)).unwrap_or_default();
             let tensors: Vec<String> = parameters.iter().map(|p| format!("{} {}", p.name, dims(&p.shape))).collect();
             let count = if n_parameters == 0 { "-".to_owned() } else { n_parameters.to_string() };
             vec![node.name.clone(), node.op.name().to_owned(), shape, count, tensors.join(", ")]
@@ -178,7 +207,7 @@ fn graph_json(graph: &Graph) -> Value {
         json!({
             "name": node.name,
             "operator": node.op.name(),
-            "output_shape": graph.shapes().get(&node.output),
+            "output_shape": graph.shapes().get(&node.output).map(|shape| &shape.dims),
             "n_parameters": n_parameters,
             "tensors": tensors.collect::<Vec<_>>(),
         })

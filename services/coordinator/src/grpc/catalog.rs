@@ -145,10 +145,11 @@ impl CatalogService for CatalogHandler {
             let Some(Part::Chunk(chunk)) = message.part else { return Err(unexpected_part().into()) };
             upload.push(&chunk)?;
         }
-        let (network, checkpoint) = catalog::import_network(&self.store, &id, &upload.finish()?).await?;
+        let (network, checkpoint, notes) = catalog::import_network(&self.store, &id, &upload.finish()?).await?;
         Ok(Response::new(wire::ImportNetworkResponse {
             network: Some(network_to_wire(&network)),
             checkpoint: checkpoint.as_ref().map(checkpoint_to_wire),
+            notes,
         }))
     }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use relief_core::TensorMap;
+
 use crate::inference::{self, GraphError};
 use crate::op::Op;
 use crate::parameter::Parameter;
 use crate::shape::InputShape;
+use crate::value_shape::ValueShape;
 
 /// A node: an operator, what it reads, and the value it makes.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,8 +17,8 @@ pub struct Node {
     pub name: String,
     /// What it computes.
     pub op: Op,
-    /// The names it reads: its values first, then its parameters in the order of the ONNX operator. An optional
-    /// parameter that is absent is left out.
+    /// The names it reads, each a value, a parameter or a constant, in the order of the ONNX operator. An optional
+    /// input that is absent is left out.
     pub inputs: Vec<String>,
     /// The name of the value it makes.
     pub output: String,
@@ -30,7 +33,8 @@ pub struct Graph {
     input_shape: InputShape,
     nodes: Vec<Node>,
     parameters: Vec<Parameter>,
-    shapes: BTreeMap<String, Vec<usize>>,
+    constants: TensorMap,
+    shapes: BTreeMap<String, ValueShape>,
     n_classes: usize,
 }
 
@@ -49,10 +53,26 @@ impl Graph {
         nodes: Vec<Node>,
         parameters: Vec<Parameter>,
     ) -> Result<Self, GraphError> {
+        Self::with_constants(name, input_name, input_shape, nodes, parameters, TensorMap::new())
+    }
+
+    /// As [`Graph::new`], with tensors that nodes read and that belong to the network itself: no checkpoint holds them
+    /// and no direction moves them.
+    ///
+    /// # Errors
+    /// As [`Graph::new`]; every constant must be read too, and its name be none that is taken.
+    pub fn with_constants(
+        name: impl Into<String>,
+        input_name: impl Into<String>,
+        input_shape: InputShape,
+        nodes: Vec<Node>,
+        parameters: Vec<Parameter>,
+        constants: TensorMap,
+    ) -> Result<Self, GraphError> {
         let input_name = input_name.into();
-        let shapes = inference::shapes(&input_name, input_shape, &nodes, &parameters)?;
+        let shapes = inference::shapes(&input_name, input_shape, &nodes, &parameters, &constants)?;
         let n_classes = inference::n_classes(&nodes, &shapes)?;
-        Ok(Self { name: name.into(), input_name, input_shape, nodes, parameters, shapes, n_classes })
+        Ok(Self { name: name.into(), input_name, input_shape, nodes, parameters, constants, shapes, n_classes })
     }
 
     /// The network's name.
@@ -97,10 +117,15 @@ impl Graph {
         &self.parameters
     }
 
-    /// The shape of every value per sample, the input included: three dimensions for images, one for vectors. The batch
-    /// is not part of it.
+    /// The tensors that belong to the network itself.
     #[must_use]
-    pub fn shapes(&self) -> &BTreeMap<String, Vec<usize>> {
+    pub fn constants(&self) -> &TensorMap {
+        &self.constants
+    }
+
+    /// The shape of every value, the input included; parameters and constants are not among them.
+    #[must_use]
+    pub fn shapes(&self) -> &BTreeMap<String, ValueShape> {
         &self.shapes
     }
 

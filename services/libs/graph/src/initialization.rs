@@ -20,25 +20,35 @@ const CLASSIFIER_DEVIATION: f64 = 0.001;
 /// byte, the seed as 8 little-endian bytes, and the tensor's name in UTF-8.
 #[must_use]
 pub fn initialize(graph: &Graph, seed: u64) -> TensorMap {
-    let classifier = graph.nodes().last().filter(|node| node.op == Op::Gemm).and_then(|node| node.inputs.get(1));
+    let last = graph.nodes().last();
+    let classifier = last.filter(|node| matches!(node.op, Op::Gemm(_))).and_then(|node| node.inputs.get(1));
     graph
         .parameters()
         .iter()
         .map(|parameter| {
             let is_classifier = classifier == Some(&parameter.name);
-            (parameter.name.clone(), first_value(parameter, is_classifier, seed))
+            (parameter.name.clone(), first_value(parameter, fan_in(graph, parameter), is_classifier, seed))
         })
         .collect()
 }
 
-fn first_value(parameter: &Parameter, is_classifier: bool, seed: u64) -> Tensor {
+/// The number of entries that each output of the layer sums over.
+fn fan_in(graph: &Graph, parameter: &Parameter) -> usize {
+    let reader = graph.nodes().iter().find(|node| node.inputs.get(1) == Some(&parameter.name));
+    match (reader.map(|node| &node.op), &parameter.shape[..]) {
+        (Some(Op::MatMul), [.., n_rows, _]) => *n_rows,
+        (Some(Op::Gemm(gemm)), [n_rows, _]) if !gemm.transposes_b => *n_rows,
+        (_, shape) => shape.iter().skip(1).product(),
+    }
+}
+
+fn first_value(parameter: &Parameter, fan_in: usize, is_classifier: bool, seed: u64) -> Tensor {
     match parameter.kind {
         ParameterKind::NormScale | ParameterKind::RunningVariance => Tensor::filled(parameter.shape.as_slice(), 1.0),
         ParameterKind::Bias | ParameterKind::NormShift | ParameterKind::RunningMean => {
             Tensor::filled(parameter.shape.as_slice(), 0.0)
         }
         ParameterKind::Weight => {
-            let fan_in: usize = parameter.shape.iter().skip(1).product();
             let deviation = if is_classifier { CLASSIFIER_DEVIATION } else { (2.0 / fan_in as f64).sqrt() };
             let mut draw = Tensor::filled(parameter.shape.as_slice(), 0.0);
             Philox::new(key(seed, &parameter.name)).fill_normal(draw.data_mut());

@@ -16,12 +16,14 @@ mod onnx;
 mod op;
 mod parameter;
 mod shape;
+mod value_shape;
 
 pub use checkpoint::{CheckpointMismatch, MisshapenTensor};
 pub use graph::{Graph, Node};
 pub use inference::GraphError;
 pub use initialization::initialize;
 pub use onnx::{OnnxError, OnnxModel, UnsupportedNode};
-pub use op::{BatchNormalization, Conv, MaxPool, Op};
+pub use op::{BatchNormalization, Conv, GeluForm, Gemm, LayerNormalization, Op, Pool, Range};
 pub use parameter::{Parameter, ParameterKind};
 pub use shape::{InputShape, InputShapeError};
+pub use value_shape::ValueShape;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use relief_core::{Philox, Tensor, TensorMap};
-use relief_graph::{BatchNormalization, Conv, Graph, MaxPool, Node, Op, Parameter, ParameterKind};
+use relief_graph::{BatchNormalization, Conv, Gemm, Graph, Node, Op, Parameter, ParameterKind, Pool};
 
 use crate::sample::Samples;
 
@@ -29,7 +29,8 @@ pub(crate) fn network(
 }
 
 pub(crate) fn conv(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2], groups: usize) -> Op {
-    Op::Conv(Conv { stride, padding, dilation, groups })
+    let [down, across] = padding;
+    Op::Conv(Conv { stride, padding: [down, across, down, across], dilation, groups })
 }
 
 pub(crate) fn batch_normalization() -> Op {
@@ -37,7 +38,7 @@ pub(crate) fn batch_normalization() -> Op {
 }
 
 pub(crate) fn max_pool() -> Op {
-    Op::MaxPool(MaxPool { kernel: [2, 2], stride: [2, 2], padding: [0, 0] })
+    Op::MaxPool(Pool { kernel: [2, 2], stride: [2, 2], padding: [0; 4], dilation: [1, 1], rounds_up: false })
 }
 
 /// A network with every operator: images of 2 x 6 x 6, 3 classes.
@@ -53,9 +54,9 @@ pub(crate) fn every_operator() -> Arc<Graph> {
             (Op::Add, &["3", "2"]),
             (max_pool(), &["4"]),
             (Op::Flatten, &["5"]),
-            (Op::Gemm, &["6", "hidden.weight", "hidden.bias"]),
+            (Op::Gemm(Gemm::LINEAR), &["6", "hidden.weight", "hidden.bias"]),
             (Op::Relu, &["7"]),
-            (Op::Gemm, &["8", "linear.weight"]),
+            (Op::Gemm(Gemm::LINEAR), &["8", "linear.weight"]),
         ],
         &[
             ("conv.weight", Weight, &[4, 2, 3, 3]),

@@ -2,33 +2,48 @@
 
 use std::collections::HashMap;
 
-use burn::tensor::module::{batch_norm_train, conv2d, max_pool2d};
-use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{Tensor, activation};
-use relief_graph::{BatchNormalization, Conv, Graph, MaxPool, Op};
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use relief_graph::{GeluForm, Graph, Op, ValueShape};
 
+mod layout;
+mod matrix;
+mod normalization;
+#[cfg(test)]
+mod operator_tests;
 #[cfg(test)]
 mod tests;
+mod window;
+
+use layout::{Value, full};
 
 /// A graph with its names resolved to places.
-///
-/// Every value is held as (samples, channels, height, width), a vector with height and width 1. Every parameter is held
-/// as the vector of its scalars and takes its own shape where it is read.
 #[derive(Debug)]
 pub(crate) struct Program {
     steps: Vec<Step>,
     n_values: usize,
-    parameter_shapes: Vec<Vec<usize>>,
+    parameter_shapes: Vec<ValueShape>,
+    constants: Vec<(Vec<f32>, ValueShape)>,
 }
 
 #[derive(Debug)]
 struct Step {
     op: Op,
-    /// The places of the values it reads, and whether it is the last to read each.
-    values: Vec<(usize, bool)>,
-    /// The places of its parameters in the graph's order.
-    parameters: Vec<usize>,
+    operands: Vec<Operand>,
+    /// The shapes of the operands.
+    shapes: Vec<ValueShape>,
     output: usize,
+    output_shape: ValueShape,
+}
+
+/// Where an operand lies.
+#[derive(Debug, Clone, Copy)]
+enum Operand {
+    /// Among the values, and whether this is the last to read it.
+    Value(usize, bool),
+    /// Among the parameters, in the graph's order.
+    Parameter(usize),
+    /// Among the constants.
+    Constant(usize),
 }
 
 /// What batch normalisations go by.
@@ -55,27 +70,46 @@ pub(crate) struct BatchStatistics {
 
 impl Program {
     pub(crate) fn new(graph: &Graph) -> Self {
-        let mut places = HashMap::from([(graph.input_name(), 0)]);
-        let parameters: HashMap<&str, usize> =
-            graph.parameters().iter().enumerate().map(|(place, parameter)| (parameter.name.as_str(), place)).collect();
+        let mut found: HashMap<&str, (Operand, ValueShape)> = HashMap::new();
+        for (place, parameter) in graph.parameters().iter().enumerate() {
+            let shape = ValueShape::fixed(parameter.shape.as_slice());
+            found.insert(&parameter.name, (Operand::Parameter(place), shape));
+        }
+        for (place, (name, constant)) in graph.constants().iter().enumerate() {
+            found.insert(name, (Operand::Constant(place), ValueShape::fixed(constant.shape())));
+        }
+        let value_shape = |name: &str| graph.shapes()[name].clone();
+        found.insert(graph.input_name(), (Operand::Value(0, false), value_shape(graph.input_name())));
         let mut steps: Vec<Step> = Vec::with_capacity(graph.nodes().len());
         let mut last_reads: HashMap<usize, (usize, usize)> = HashMap::new();
         for (idx, node) in graph.nodes().iter().enumerate() {
-            let (values, own_parameters) = node.inputs.split_at(node.op.n_values());
-            let values: Vec<(usize, bool)> = values.iter().map(|name| (places[name.as_str()], false)).collect();
-            for (slot, (place, _)) in values.iter().enumerate() {
-                last_reads.insert(*place, (idx, slot));
+            let read: Vec<(Operand, ValueShape)> =
+                node.inputs.iter().map(|name| found[name.as_str()].clone()).collect();
+            let (operands, shapes): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+            for (slot, operand) in operands.iter().enumerate() {
+                if let Operand::Value(place, _) = operand {
+                    last_reads.insert(*place, (idx, slot));
+                }
             }
-            let output = idx + 1;
-            places.insert(node.output.as_str(), output);
-            let parameters = own_parameters.iter().map(|name| parameters[name.as_str()]).collect();
-            steps.push(Step { op: node.op.clone(), values, parameters, output });
+            let (output, output_shape) = (idx + 1, value_shape(&node.output));
+            found.insert(&node.output, (Operand::Value(output, false), output_shape.clone()));
+            steps.push(Step { op: node.op.clone(), operands, shapes, output, output_shape });
         }
         for (idx, slot) in last_reads.into_values() {
-            steps[idx].values[slot].1 = true;
+            if let Operand::Value(_, is_last) = &mut steps[idx].operands[slot] {
+                *is_last = true;
+            }
         }
-        let parameter_shapes = graph.parameters().iter().map(|parameter| parameter.shape.clone()).collect();
-        Self { n_values: steps.len() + 1, steps, parameter_shapes }
+        let parameters = graph.parameters().iter();
+        let constants = graph.constants().values();
+        Self {
+            n_values: steps.len() + 1,
+            steps,
+            parameter_shapes: parameters.map(|parameter| ValueShape::fixed(parameter.shape.as_slice())).collect(),
+            constants: constants
+                .map(|constant| (constant.data().to_vec(), ValueShape::fixed(constant.shape())))
+                .collect(),
+        }
     }
 
     /// Returns the logits (samples, classes) of `input` (samples, channels, height, width). `parameters` stand in the
@@ -86,139 +120,107 @@ impl Program {
         input: Tensor<4>,
         mut statistics: Statistics<'_>,
     ) -> Tensor<2> {
-        let mut values: Vec<Option<Tensor<4>>> = vec![None; self.n_values];
-        values[0] = Some(input);
+        let device = input.device();
+        let [n_samples, channels, height, width] = input.dims();
+        let mut values: Vec<Option<Value>> = vec![None; self.n_values];
+        values[0] = Some(input.reshape([1, 1, n_samples, channels, height, width]));
         for step in &self.steps {
-            let arguments = step.values.iter().map(|(place, is_last)| {
+            let operands = step.operands.iter().map(|operand| match *operand {
                 // The last reader takes the value away: a tensor with one owner is changed in place instead of copied.
-                if *is_last { values[*place].take() } else { values[*place].clone() }
+                Operand::Value(place, true) => values[place].take(),
+                Operand::Value(place, false) => values[place].clone(),
+                Operand::Parameter(place) => {
+                    Some(parameters[place].clone().reshape(full(&self.parameter_shapes[place], n_samples)))
+                }
+                Operand::Constant(place) => Some(self.constant(place, &device)),
             });
-            let arguments: Vec<Tensor<4>> = arguments.flatten().collect();
-            let parameters = step.parameters.iter().map(|place| self.parameter(parameters, *place)).collect();
-            values[step.output] = Some(step.apply(arguments, parameters, &mut statistics));
+            let operands: Vec<Value> = operands.flatten().collect();
+            values[step.output] = Some(step.apply(operands, n_samples, &mut statistics));
         }
         let Some(logits) = values.pop().flatten() else { unreachable!("a graph ends in its logits") };
-        let [n_samples, n_classes, _, _] = logits.dims();
+        let [.., n_samples, n_classes] = logits.dims();
         logits.reshape([n_samples, n_classes])
     }
 
-    fn parameter(&self, parameters: &[Tensor<1>], place: usize) -> Parameter {
-        Parameter { flat: parameters[place].clone(), shape: self.parameter_shapes[place].clone() }
-    }
-}
-
-/// A parameter as a step reads it.
-struct Parameter {
-    flat: Tensor<1>,
-    shape: Vec<usize>,
-}
-
-impl Parameter {
-    fn shaped<const D: usize>(self) -> Tensor<D> {
-        let mut shape = [1; D];
-        shape.copy_from_slice(&self.shape);
-        self.flat.reshape(shape)
+    fn constant(&self, place: usize, device: &Device) -> Value {
+        let (values, shape) = &self.constants[place];
+        Tensor::from_data(TensorData::new(values.clone(), full(shape, 1)), device)
     }
 }
 
 impl Step {
-    /// Computes the step's value. A valid graph gives every operator the arguments and parameters it takes.
-    fn apply(
-        &self,
-        arguments: Vec<Tensor<4>>,
-        parameters: Vec<Parameter>,
-        statistics: &mut Statistics<'_>,
-    ) -> Tensor<4> {
-        let mut arguments = arguments.into_iter();
-        let Some(x) = arguments.next() else { unreachable!("every operator reads a value") };
+    /// Computes the step's value. A valid graph gives every operator the operands that it takes.
+    fn apply(&self, operands: Vec<Value>, n_samples: usize, statistics: &mut Statistics<'_>) -> Value {
+        let mut operands = operands.into_iter();
+        let Some(x) = operands.next() else { unreachable!("every operator reads something") };
+        let mut next = || match operands.next() {
+            Some(operand) => operand,
+            None => unreachable!("{} reads more", self.op.name()),
+        };
+        let output = full(&self.output_shape, n_samples);
         match &self.op {
-            Op::Conv(attributes) => conv(attributes, x, parameters),
-            Op::BatchNormalization(attributes) => match statistics {
-                Statistics::Running => normalize(attributes, x, parameters),
-                Statistics::Batch(batch) => {
-                    let (y, statistics) = normalize_batch(attributes, x, parameters);
-                    let places = [self.parameters[2], self.parameters[3]];
-                    batch.push(BatchStatistics { places, ..statistics });
-                    y
-                }
-            },
-            Op::Relu => activation::relu(x),
-            Op::Add => match arguments.next() {
-                Some(y) => x + y,
-                None => unreachable!("a sum reads two values"),
-            },
-            Op::MaxPool(attributes) => max_pool(attributes, x),
-            Op::GlobalAveragePool => x.mean_dim(3).mean_dim(2),
-            Op::Flatten => {
-                let [n_samples, channels, height, width] = x.dims();
-                x.reshape([n_samples, channels * height * width, 1, 1])
+            Op::Conv(conv) => window::conv(conv, x, next(), operands.next()),
+            Op::BatchNormalization(norm) => {
+                let parameters = [next(), next(), next(), next()];
+                self.batch_normalization(norm, x, parameters, statistics)
             }
-            Op::Gemm => linear(x, parameters),
+            Op::LayerNormalization(norm) => {
+                let n_normalized = self.shapes[0].axes()[norm.axis..].iter().flatten().product();
+                normalization::layer(norm.epsilon, x, n_normalized, next(), operands.next())
+            }
+            Op::Relu => activation::relu(x),
+            Op::LeakyRelu { alpha } => activation::leaky_relu(x, f64::from(*alpha)),
+            Op::Sigmoid => activation::sigmoid(x),
+            Op::HardSigmoid { alpha, beta } => hard_sigmoid(x, *alpha, *beta),
+            Op::HardSwish => x.clone() * hard_sigmoid(x, 1.0 / 6.0, 0.5),
+            Op::Gelu(GeluForm::Exact) => activation::gelu(x),
+            Op::Gelu(GeluForm::Tanh) => activation::gelu_approximate(x),
+            Op::Erf => x.erf(),
+            Op::Tanh => x.tanh(),
+            Op::Sqrt => x.sqrt(),
+            Op::Clip { min, max } => clip(x, *min, *max),
+            Op::Softmax { axis } => activation::softmax(x, self.place(*axis)),
+            Op::LogSoftmax { axis } => activation::log_softmax(x, self.place(*axis)),
+            Op::Add => x + next(),
+            Op::Sub => x - next(),
+            Op::Mul => x * next(),
+            Op::Div => x / next(),
+            Op::MatMul => matrix::matmul(x, next(), &self.shapes[1], output),
+            Op::Gemm(gemm) => matrix::gemm(gemm, x, next(), operands.next()),
+            Op::MaxPool(pool) => window::max_pool(pool, x),
+            Op::AveragePool { pool, counts_padding } => window::average_pool(pool, *counts_padding, x),
+            Op::GlobalAveragePool => x.mean_dim(5).mean_dim(4),
+            Op::ReduceMean { axes, .. } => {
+                axes.iter().fold(x, |mean, axis| mean.mean_dim(self.place(*axis))).reshape(output)
+            }
+            Op::Flatten | Op::Reshape { .. } => x.reshape(output),
+            Op::Transpose { order } => layout::transpose(x, order),
+            Op::Concat { axis } => Tensor::cat(std::iter::once(x).chain(operands).collect(), self.place(*axis)),
+            Op::Slice { ranges } => ranges.iter().fold(x, |x, range| layout::slice(x, self.place(range.axis), range)),
+            Op::Pad { before, after, value } => layout::pad(x, before, after, *value),
+        }
+    }
+
+    /// Where an axis of the first operand lies among those of its tensor.
+    fn place(&self, axis: usize) -> usize {
+        layout::N_AXES - self.shapes[0].rank() + axis
+    }
+
+    /// The places of the running statistics among the parameters, where they are parameters.
+    fn statistics_places(&self) -> Option<[usize; 2]> {
+        match self.operands[..] {
+            [_, _, _, Operand::Parameter(mean), Operand::Parameter(variance)] => Some([mean, variance]),
+            _ => None,
         }
     }
 }
 
-fn conv(attributes: &Conv, x: Tensor<4>, parameters: Vec<Parameter>) -> Tensor<4> {
-    let Conv { stride, padding, dilation, groups } = *attributes;
-    let mut parameters = parameters.into_iter();
-    let Some(weight) = parameters.next() else { unreachable!("a convolution has a weight") };
-    let bias = parameters.next().map(|bias| bias.flat);
-    conv2d(x, weight.shaped::<4>(), bias, ConvOptions::new(stride, padding, dilation, groups))
+/// min(max(x, min), max), each bound by a comparison that leaves NaN as it is.
+fn clip(x: Value, min: Option<f32>, max: Option<f32>) -> Value {
+    let x = min.into_iter().fold(x, |x, min| x.clamp_min(min));
+    max.into_iter().fold(x, |x, max| x.clamp_max(max))
 }
 
-fn linear(x: Tensor<4>, parameters: Vec<Parameter>) -> Tensor<4> {
-    let [n_samples, n_features, _, _] = x.dims();
-    let mut parameters = parameters.into_iter();
-    let Some(weight) = parameters.next() else { unreachable!("a linear layer has a weight") };
-    let y = x.reshape([n_samples, n_features]).matmul(weight.shaped::<2>().transpose());
-    let y = match parameters.next() {
-        Some(bias) => y + bias.flat.unsqueeze::<2>(),
-        None => y,
-    };
-    let [_, n_outputs] = y.dims();
-    y.reshape([n_samples, n_outputs, 1, 1])
-}
-
-fn max_pool(attributes: &MaxPool, x: Tensor<4>) -> Tensor<4> {
-    let MaxPool { kernel, stride, padding } = *attributes;
-    max_pool2d(x, MaxPoolOptions::new(kernel).with_stride(stride).with_padding(padding))
-}
-
-/// x s + t for each channel, with s = scale / sqrt(variance + epsilon) and t = shift - mean s.
-fn normalize(attributes: &BatchNormalization, x: Tensor<4>, parameters: Vec<Parameter>) -> Tensor<4> {
-    let [scale, shift, mean, variance] = normalization(parameters);
-    let scale = scale / (variance + attributes.epsilon).sqrt();
-    let shift = shift - mean * scale.clone();
-    x * per_channel(scale) + per_channel(shift)
-}
-
-/// As `normalize`, by the mean and the biased variance of the batch itself, which are returned.
-fn normalize_batch(
-    attributes: &BatchNormalization,
-    x: Tensor<4>,
-    parameters: Vec<Parameter>,
-) -> (Tensor<4>, BatchStatistics) {
-    let [n_samples, _, height, width] = x.dims();
-    let [scale, shift, _, _] = normalization(parameters);
-    let result = batch_norm_train(x, scale, shift, f64::from(attributes.epsilon));
-    let statistics = BatchStatistics {
-        places: [0, 0],
-        mean: result.mean.without_autodiff(),
-        biased_variance: result.variance.without_autodiff(),
-        n_values: n_samples * height * width,
-        momentum: attributes.momentum,
-    };
-    (result.output, statistics)
-}
-
-fn normalization(parameters: Vec<Parameter>) -> [Tensor<1>; 4] {
-    match <[Parameter; 4]>::try_from(parameters) {
-        Ok(parameters) => parameters.map(|parameter| parameter.flat),
-        Err(_) => unreachable!("a batch normalisation has four parameters"),
-    }
-}
-
-fn per_channel(values: Tensor<1>) -> Tensor<4> {
-    let n_channels = values.dims()[0];
-    values.reshape([1, n_channels, 1, 1])
+fn hard_sigmoid(x: Value, alpha: f32, beta: f32) -> Value {
+    clip(x.mul_scalar(alpha).add_scalar(beta), Some(0.0), Some(1.0))
 }

@@ -16,6 +16,8 @@ use crate::sample::{batch, stray_target};
 use crate::sgd::SgdRecipe;
 
 #[cfg(test)]
+mod operator_tests;
+#[cfg(test)]
 mod tests;
 
 /// A network in training: its parameters, and the velocities of its optimiser.

@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, Node};
 use crate::inference::GraphError;
-use crate::op::{BatchNormalization, Conv, MaxPool, Op};
+use crate::op::{BatchNormalization, Conv, Gemm, Op, Pool};
 use crate::parameter::{Parameter, ParameterKind};
 use crate::shape::InputShape;
 
@@ -70,7 +70,8 @@ impl Builder {
 
     /// A max-pool over windows of 2 x 2 that do not overlap.
     pub(super) fn max_pool(&mut self, name: &str, from: &str) -> String {
-        let op = Op::MaxPool(MaxPool { kernel: [2, 2], stride: [2, 2], padding: [0, 0] });
+        let op =
+            Op::MaxPool(Pool { kernel: [2, 2], stride: [2, 2], padding: [0; 4], dilation: [1, 1], rounds_up: false });
         self.node(name, op, vec![from.to_owned()])
     }
 
@@ -86,7 +87,7 @@ impl Builder {
     pub(super) fn linear(&mut self, name: &str, from: &str, features: [usize; 2]) -> String {
         let weight = self.parameter(name, "weight", ParameterKind::Weight, vec![features[1], features[0]]);
         let bias = self.parameter(name, "bias", ParameterKind::Bias, vec![features[1]]);
-        self.node(name, Op::Gemm, vec![from.to_owned(), weight, bias])
+        self.node(name, Op::Gemm(Gemm::LINEAR), vec![from.to_owned(), weight, bias])
     }
 
     /// The network; what its last node makes is called `logits`.
@@ -114,5 +115,5 @@ fn conv_shape(channels: [usize; 2], window: Window) -> Vec<usize> {
 }
 
 fn conv_op(window: Window) -> Op {
-    Op::Conv(Conv { stride: [window.stride; 2], padding: [window.padding; 2], dilation: [1, 1], groups: 1 })
+    Op::Conv(Conv { stride: [window.stride; 2], padding: [window.padding; 4], dilation: [1, 1], groups: 1 })
 }

@@ -211,9 +211,9 @@ mod tests {
     #[test]
     fn shapes_follow_the_strides() {
         let graph = build_default("resnet20").expect("a known network");
-        assert_eq!(graph.shapes()["layer1.2.relu2"], [16, 32, 32]);
-        assert_eq!(graph.shapes()["layer2.0.conv1"], [32, 16, 16]);
-        assert_eq!(graph.shapes()["layer3.2.relu2"], [64, 8, 8]);
-        assert_eq!(graph.shapes()[graph.output_name()], [10]);
+        assert_eq!(graph.shapes()["layer1.2.relu2"].dims, [16, 32, 32]);
+        assert_eq!(graph.shapes()["layer2.0.conv1"].dims, [32, 16, 16]);
+        assert_eq!(graph.shapes()["layer3.2.relu2"].dims, [64, 8, 8]);
+        assert_eq!(graph.shapes()[graph.output_name()].dims, [10]);
     }
 }

@@ -1,10 +1,12 @@
 //! The attributes of ONNX nodes.
 
 use super::wire::attribute_proto::AttributeType;
-use super::wire::{AttributeProto, NodeProto};
+use super::wire::{AttributeProto, NodeProto, TensorProto};
 use super::{OnnxError, UnsupportedNode};
+use crate::inference::GraphError;
 
-/// The attributes of one node, checked for names that its operator does not have here.
+/// The attributes of one node.
+#[derive(Clone, Copy)]
 pub(super) struct Attributes<'a> {
     pub(super) node: &'a NodeProto,
 }
@@ -15,73 +17,83 @@ pub(super) enum NodeProblem {
     Unsupported(UnsupportedNode),
     /// It is wrong.
     Invalid(OnnxError),
+    /// It reads what a node before it should have made, which has a problem itself.
+    Follows,
+}
+
+impl From<GraphError> for NodeProblem {
+    fn from(error: GraphError) -> Self {
+        Self::Invalid(error.into())
+    }
 }
 
 impl<'a> Attributes<'a> {
-    pub(super) fn new(node: &'a NodeProto, known: &[&str]) -> Result<Self, NodeProblem> {
-        let attributes = Self { node };
-        match node.attribute.iter().find(|attribute| !known.contains(&attribute.name.as_str())) {
-            Some(unknown) => Err(attributes.unsupported(format!("attribute {}", unknown.name))),
-            None => Ok(attributes),
+    /// Checks that the node has none but the `known` attributes.
+    pub(super) fn check_names(&self, known: &[&str]) -> Result<(), NodeProblem> {
+        match self.node.attribute.iter().find(|attribute| !known.contains(&attribute.name.as_str())) {
+            Some(unknown) => Err(self.unsupported(format!("attribute {}", unknown.name))),
+            None => Ok(()),
         }
     }
 
     pub(super) fn int(&self, name: &str, default: i64) -> Result<i64, NodeProblem> {
-        match self.find(name, AttributeType::Int)? {
-            Some(attribute) => Ok(attribute.i),
-            None => Ok(default),
-        }
+        Ok(self.find(name, AttributeType::Int)?.map_or(default, |attribute| attribute.i))
     }
 
-    pub(super) fn float(&self, name: &str, default: f32) -> Result<f32, NodeProblem> {
-        match self.find(name, AttributeType::Float)? {
-            Some(attribute) => Ok(attribute.f),
-            None => Ok(default),
+    pub(super) fn float(&self, name: &str) -> Result<Option<f32>, NodeProblem> {
+        Ok(self.find(name, AttributeType::Float)?.map(|attribute| attribute.f))
+    }
+
+    pub(super) fn floats(&self, name: &str) -> Result<Option<&'a [f32]>, NodeProblem> {
+        Ok(self.find(name, AttributeType::Floats)?.map(|attribute| attribute.floats.as_slice()))
+    }
+
+    pub(super) fn ints(&self, name: &str) -> Result<Option<&'a [i64]>, NodeProblem> {
+        Ok(self.find(name, AttributeType::Ints)?.map(|attribute| attribute.ints.as_slice()))
+    }
+
+    pub(super) fn tensor(&self, name: &str) -> Result<Option<&'a TensorProto>, NodeProblem> {
+        Ok(self.find(name, AttributeType::Tensor)?.and_then(|attribute| attribute.t.as_ref()))
+    }
+
+    /// The text of an attribute, or `default`.
+    pub(super) fn word(&self, name: &str, default: &'static str) -> Result<String, NodeProblem> {
+        let found = self.find(name, AttributeType::String)?;
+        Ok(found.map_or(default.to_owned(), |attribute| String::from_utf8_lossy(&attribute.s).into_owned()))
+    }
+
+    /// The attribute as a truth value, or `default`.
+    pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, NodeProblem> {
+        match self.int(name, i64::from(default))? {
+            0 => Ok(false),
+            1 => Ok(true),
+            found => Err(self.invalid(name, found.to_string(), "0 or 1")),
         }
     }
 
     /// The attribute as the two sizes down and across; `None` when it is absent.
     pub(super) fn pair(&self, name: &str) -> Result<Option<[usize; 2]>, NodeProblem> {
-        let Some(attribute) = self.find(name, AttributeType::Ints)? else { return Ok(None) };
-        match self.sizes(attribute)?[..] {
+        let Some(ints) = self.ints(name)? else { return Ok(None) };
+        match self.sizes(name, ints)?[..] {
             [down, across] => Ok(Some([down, across])),
-            _ => Err(self.invalid(name, format!("{:?}", attribute.ints), "two sizes, down and across")),
+            _ => Err(self.unsupported(format!("{name} {ints:?}, only two sizes, down and across, are"))),
         }
     }
 
-    /// The attribute `pads` (top, left, bottom, right) as the padding on either side.
-    pub(super) fn padding(&self) -> Result<[usize; 2], NodeProblem> {
-        let Some(attribute) = self.find("pads", AttributeType::Ints)? else { return Ok([0, 0]) };
-        match self.sizes(attribute)?[..] {
-            [top, left, bottom, right] if top == bottom && left == right => Ok([top, left]),
-            [_, _, _, _] => Err(self.unsupported(format!("pads {:?} that differ between sides", attribute.ints))),
-            _ => Err(self.invalid("pads", format!("{:?}", attribute.ints), "four sizes: top, left, bottom, right")),
-        }
-    }
-
-    /// Checks that an attribute has the only value that is supported, or is absent.
-    pub(super) fn expect_int(&self, name: &str, default: i64, supported: i64) -> Result<(), NodeProblem> {
-        match self.int(name, default)? {
-            found if found == supported => Ok(()),
-            found => Err(self.unsupported(format!("{name} {found}, only {supported} is"))),
+    /// The attribute `pads`: top, left, bottom, right.
+    pub(super) fn padding(&self) -> Result<[usize; 4], NodeProblem> {
+        let Some(ints) = self.ints("pads")? else { return Ok([0; 4]) };
+        match self.sizes("pads", ints)?[..] {
+            [top, left, bottom, right] => Ok([top, left, bottom, right]),
+            _ => Err(self.unsupported(format!("pads {ints:?}, only four, top, left, bottom and right, are"))),
         }
     }
 
     /// Checks that an attribute has the only value that is supported, or is absent.
-    pub(super) fn expect_float(&self, name: &str, supported: f32) -> Result<(), NodeProblem> {
-        match self.float(name, supported)? {
+    pub(super) fn expect_int(&self, name: &str, supported: i64) -> Result<(), NodeProblem> {
+        match self.int(name, supported)? {
             found if found == supported => Ok(()),
             found => Err(self.unsupported(format!("{name} {found}, only {supported} is"))),
-        }
-    }
-
-    /// Checks that windows are padded as `pads` says and in no other way.
-    pub(super) fn expect_explicit_padding(&self) -> Result<(), NodeProblem> {
-        match self.find("auto_pad", AttributeType::String)? {
-            Some(attribute) if attribute.s != b"NOTSET" => {
-                Err(self.unsupported(format!("auto_pad {}, only NOTSET is", String::from_utf8_lossy(&attribute.s))))
-            }
-            _ => Ok(()),
         }
     }
 
@@ -114,11 +126,11 @@ impl<'a> Attributes<'a> {
         Ok(Some(attribute))
     }
 
-    fn sizes(&self, attribute: &AttributeProto) -> Result<Vec<usize>, NodeProblem> {
-        let sizes = attribute.ints.iter().map(|size| u32::try_from(*size).map(|size| size as usize));
+    fn sizes(&self, name: &str, ints: &[i64]) -> Result<Vec<usize>, NodeProblem> {
+        let sizes = ints.iter().map(|size| u32::try_from(*size).map(|size| size as usize));
         sizes
             .collect::<Result<_, _>>()
-            .map_err(|_| self.invalid(&attribute.name, format!("{:?}", attribute.ints), "sizes that are not negative"))
+            .map_err(|_| self.invalid(name, format!("{ints:?}"), "sizes that are not negative"))
     }
 }
 

@@ -1,8 +1,16 @@
 //! Networks as ONNX files.
 
 mod attribute;
+mod constant;
+mod fold;
+mod lower;
+mod note;
+mod parameter;
 mod read;
+mod reader;
+mod tensor;
 mod write;
+mod write_node;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +36,8 @@ pub struct OnnxModel {
     pub graph: Graph,
     /// The values of those parameters that the file itself holds: none of them for a file that names external data.
     pub initializers: TensorMap,
+    /// What a user should know about the file, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A node beyond what is supported.
@@ -68,10 +78,10 @@ pub enum OnnxError {
     /// Not one output.
     #[error("the ONNX graph has the outputs [{}]; it must have exactly one", .0.join(", "))]
     Outputs(Vec<String>),
-    /// An input that is no batch of images.
+    /// An input that is no batch of images or vectors.
     #[error(
-        "the ONNX input `{name}` is {found}; it must be a float tensor (batch, channels, height, width) \
-             with the last three dimensions fixed, from 1 to 65536"
+        "the ONNX input `{name}` is {found}; it must be a float tensor (batch, channels, height, width), (batch, \
+             height, width) or (batch, features) with all dimensions but the batch fixed, from 1 to 65536"
     )]
     InputType {
         /// The input.

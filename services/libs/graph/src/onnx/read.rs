@@ -1,54 +1,68 @@
 //! From an ONNX file to a graph.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use prost::Message;
-use relief_core::{Tensor, TensorMap};
+use relief_core::Tensor;
 
-use super::attribute::{Attributes, NodeProblem, node_name};
-use super::wire::tensor_proto::{DataLocation, DataType};
+use super::parameter::{Named, name_parameters};
+use super::reader::{Known, Reader};
+use super::wire::tensor_proto::DataType;
 use super::wire::{self, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
-use super::{OnnxError, OnnxModel, UnsupportedNode};
+use super::{OnnxError, OnnxModel, note, tensor};
 use crate::graph::{Graph, Node};
-use crate::op::{BatchNormalization, Conv, MaxPool, Op};
-use crate::parameter::Parameter;
+use crate::inference::GraphError;
+use crate::op::Op;
 use crate::shape::InputShape;
 
 impl Graph {
     /// Returns the network of an ONNX file, with the values of those initializers that the file itself holds.
     ///
-    /// Initializers become parameters under their own names. Nodes and initializers that do not lead to the output are
-    /// left out. Weights in a file of their own are not looked for.
+    /// Initializers become parameters under their own names; scalars among them, and those that shift or scale the input
+    /// itself, become constants of the network. What depends on shapes and constants alone is computed here. Nodes and
+    /// initializers that do not lead to the output are left out. Weights in a file of their own are not looked for.
     ///
     /// # Errors
-    /// When the bytes are not ONNX, the graph does not have one image input and one output, an initializer is not
-    /// float32 or contradicts its shape, nodes are not supported (all of them are named), or the nodes do not make a
-    /// valid network.
+    /// When the bytes are not ONNX, the graph does not have one image or vector as input and one output, an initializer
+    /// is not float32 or contradicts its shape, nodes are not supported (all of them are named), or the nodes do not
+    /// make a valid network.
     pub fn from_onnx(bytes: &[u8]) -> Result<OnnxModel, OnnxError> {
         let model = ModelProto::decode(bytes)?;
-        check_opset(&model)?;
+        let opset = opset(&model)?;
         let graph = model.graph.ok_or(OnnxError::NoGraph)?;
         let initializers: HashMap<&str, &TensorProto> =
             graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let input = only_input(&graph, &initializers)?;
-        let input_shape = input_shape(input)?;
-        let live = live_nodes(&graph)?;
-        let nodes = read_nodes(&live)?;
-        let (parameters, values) = read_parameters(&nodes, &initializers)?;
+        let declared = Declared::read(input)?;
+        let output = only_output(&graph)?;
+        let live = live_nodes(&graph, output);
+        let read = live.iter().flat_map(|node| &node.input).map(String::as_str).chain([output]).collect();
+        let mut reader = Reader::new(opset, declared.batch, read, initializers);
+        declared.define(&input.name, &mut reader)?;
+        reader.read_all(&live)?;
+        let output = match reader.find(output) {
+            Some(Known::Value(name)) => name.clone(),
+            _ => return Err(OnnxError::Outputs(vec![format!("{output}, which does not depend on the input")])),
+        };
+        let nodes = needed_nodes(std::mem::take(&mut reader.nodes), &output);
+        let mut constants = std::mem::take(&mut reader.constants);
+        let is_read: HashSet<&str> = nodes.iter().flat_map(|node| &node.inputs).map(String::as_str).collect();
+        constants.retain(|name, _| is_read.contains(name.as_str()));
+        let Named { nodes, parameters, initializers, notes } = name_parameters(&reader, nodes)?;
         let name = if graph.name.is_empty() { "network" } else { graph.name.as_str() };
-        let network = Self::new(name, input.name.as_str(), input_shape, nodes, parameters)?;
-        check_kernels(&live, &network)?;
-        Ok(OnnxModel { graph: network, initializers: values })
+        let network = Self::with_constants(name, input.name.as_str(), declared.shape, nodes, parameters, constants)?;
+        let notes = note::of_file(&graph).into_iter().chain(note::of_network(&network)).chain(notes).collect();
+        Ok(OnnxModel { graph: network, initializers, notes })
     }
 }
 
-fn check_opset(model: &ModelProto) -> Result<(), OnnxError> {
+fn opset(model: &ModelProto) -> Result<i64, OnnxError> {
     const OLDEST: i64 = 9;
     let version = model.opset_import.iter().find(|opset| is_onnx(&opset.domain)).map_or(1, |opset| opset.version);
-    if version < OLDEST { Err(OnnxError::Opset(version)) } else { Ok(()) }
+    if version < OLDEST { Err(OnnxError::Opset(version)) } else { Ok(version) }
 }
 
-fn is_onnx(domain: &str) -> bool {
+pub(super) fn is_onnx(domain: &str) -> bool {
     domain.is_empty() || domain == "ai.onnx"
 }
 
@@ -63,39 +77,86 @@ fn only_input<'a>(
     }
 }
 
-fn input_shape(input: &ValueInfoProto) -> Result<InputShape, OnnxError> {
-    use wire::tensor_shape_proto::dimension::Value as Dimension;
-    use wire::type_proto::Value as Type;
-
-    let refuse = |found: String| OnnxError::InputType { name: input.name.clone(), found };
-    let Some(Type::TensorType(tensor)) = input.r#type.as_ref().and_then(|r#type| r#type.value.as_ref()) else {
-        return Err(refuse("not a tensor".to_owned()));
-    };
-    if tensor.elem_type != DataType::Float as i32 {
-        return Err(refuse(format!("a tensor of {}", type_name(tensor.elem_type))));
+fn only_output(graph: &GraphProto) -> Result<&str, OnnxError> {
+    match &graph.output[..] {
+        [output] => Ok(output.name.as_str()),
+        outputs => Err(OnnxError::Outputs(outputs.iter().map(|output| output.name.clone()).collect())),
     }
-    let dims: Vec<_> = tensor.shape.iter().flat_map(|shape| &shape.dim).map(|dim| dim.value.as_ref()).collect();
-    let text = || {
-        let dims = dims.iter().map(|dim| match dim {
-            Some(Dimension::DimValue(size)) => size.to_string(),
-            Some(Dimension::DimParam(name)) => name.clone(),
-            None => "?".to_owned(),
-        });
-        format!("of shape ({})", dims.collect::<Vec<_>>().join(", "))
-    };
-    let [_, channels, height, width] = dims[..] else { return Err(refuse(text())) };
-    let size = |dim: Option<&Dimension>| match dim {
-        Some(Dimension::DimValue(size)) => usize::try_from(*size).map_err(|_| refuse(text())),
-        _ => Err(refuse(text())),
-    };
-    InputShape::new(size(channels)?, size(height)?, size(width)?).map_err(|_| refuse(text()))
+}
+
+/// The input as the file declares it.
+struct Declared {
+    /// The size of the batch, where the file fixes it.
+    batch: Option<i64>,
+    /// The dimensions of a sample: features, or height and width, or channels, height and width.
+    dims: Vec<usize>,
+    shape: InputShape,
+}
+
+impl Declared {
+    fn read(input: &ValueInfoProto) -> Result<Self, OnnxError> {
+        use wire::tensor_shape_proto::dimension::Value as Dimension;
+        use wire::type_proto::Value as Type;
+
+        let refuse = |found: String| OnnxError::InputType { name: input.name.clone(), found };
+        let Some(Type::TensorType(tensor)) = input.r#type.as_ref().and_then(|r#type| r#type.value.as_ref()) else {
+            return Err(refuse("not a tensor".to_owned()));
+        };
+        if tensor.elem_type != DataType::Float as i32 {
+            return Err(refuse(format!("a tensor of {}", tensor::type_name(tensor.elem_type))));
+        }
+        let sizes: Vec<_> = tensor.shape.iter().flat_map(|shape| &shape.dim).map(|dim| dim.value.as_ref()).collect();
+        let text = || {
+            let sizes = sizes.iter().map(|size| match size {
+                Some(Dimension::DimValue(size)) => size.to_string(),
+                Some(Dimension::DimParam(name)) => name.clone(),
+                None => "?".to_owned(),
+            });
+            format!("of shape ({})", sizes.collect::<Vec<_>>().join(", "))
+        };
+        let (batch, sample) = sizes.split_first().ok_or_else(|| refuse(text()))?;
+        let fixed = |size: &Option<&Dimension>| match size {
+            Some(Dimension::DimValue(size)) => usize::try_from(*size).map_err(|_| refuse(text())),
+            _ => Err(refuse(text())),
+        };
+        let dims = sample.iter().map(fixed).collect::<Result<Vec<_>, _>>()?;
+        let (channels, height, width) = match dims[..] {
+            [features] => (features, 1, 1),
+            [height, width] => (1, height, width),
+            [channels, height, width] => (channels, height, width),
+            _ => return Err(refuse(text())),
+        };
+        let batch = match batch {
+            Some(Dimension::DimValue(size)) => Some(*size).filter(|size| *size > 0),
+            _ => None,
+        };
+        let shape = InputShape::new(channels, height, width).map_err(|_| refuse(text()))?;
+        Ok(Self { batch, dims, shape })
+    }
+
+    /// Adds the input, and where the file's has fewer dimensions than an image a node that takes the others away.
+    fn define(&self, name: &str, reader: &mut Reader<'_>) -> Result<(), OnnxError> {
+        reader.scope.add_input(name, self.shape)?;
+        let mut value = name.to_owned();
+        let op = match self.dims[..] {
+            [_] => Some(Op::Flatten),
+            [_, _] => Some(Op::Reshape { dims: self.dims.clone() }),
+            _ => None,
+        };
+        if let Some(op) = op {
+            value = reader.fresh(&format!("{name}.sample"));
+            let node = Node { name: value.clone(), op, inputs: vec![name.to_owned()], output: value.clone() };
+            reader.scope.add_node(&node)?;
+            reader.nodes.push(node);
+        }
+        reader.prepared.insert(value.clone());
+        let defined = reader.define(name, Known::Value(value));
+        defined.map_err(|_| GraphError::DuplicateName(name.to_owned()).into())
+    }
 }
 
 /// The nodes that lead to the output, in the file's order.
-fn live_nodes(graph: &GraphProto) -> Result<Vec<&NodeProto>, OnnxError> {
-    let [output] = &graph.output[..] else {
-        return Err(OnnxError::Outputs(graph.output.iter().map(|output| output.name.clone()).collect()));
-    };
+fn live_nodes<'a>(graph: &'a GraphProto, output: &str) -> Vec<&'a NodeProto> {
     let makers: HashMap<&str, usize> = graph
         .node
         .iter()
@@ -104,190 +165,40 @@ fn live_nodes(graph: &GraphProto) -> Result<Vec<&NodeProto>, OnnxError> {
         .filter(|(name, _)| !name.is_empty())
         .collect();
     let mut live = HashSet::new();
-    let mut wanted = vec![output.name.as_str()];
+    let mut wanted = vec![output];
     while let Some(name) = wanted.pop() {
         let Some(idx) = makers.get(name) else { continue };
         if live.insert(*idx) {
             wanted.extend(graph.node[*idx].input.iter().map(String::as_str));
         }
     }
-    Ok(graph.node.iter().enumerate().filter(|(idx, _)| live.contains(idx)).map(|(_, node)| node).collect())
+    graph.node.iter().enumerate().filter(|(idx, _)| live.contains(idx)).map(|(_, node)| node).collect()
 }
 
-fn read_nodes(live: &[&NodeProto]) -> Result<Vec<Node>, OnnxError> {
-    let mut nodes = Vec::with_capacity(live.len());
-    let mut unsupported = Vec::new();
-    for node in live {
-        match read_node(node) {
-            Ok(node) => nodes.push(node),
-            Err(NodeProblem::Unsupported(node)) => unsupported.push(node),
-            Err(NodeProblem::Invalid(error)) => return Err(error),
+/// The nodes of the graph that lead to `output`: of some values only the shape was asked for.
+fn needed_nodes(nodes: Vec<Node>, output: &str) -> Vec<Node> {
+    let mut needed = HashSet::from([output.to_owned()]);
+    let mut kept = Vec::with_capacity(nodes.len());
+    for node in nodes.into_iter().rev() {
+        if needed.contains(&node.output) {
+            needed.extend(node.inputs.iter().cloned());
+            kept.push(node);
         }
     }
-    if unsupported.is_empty() { Ok(nodes) } else { Err(OnnxError::Unsupported(unsupported)) }
+    kept.reverse();
+    kept
 }
 
-fn read_node(node: &NodeProto) -> Result<Node, NodeProblem> {
-    let op = read_op(node)?;
-    let attributes = Attributes { node };
-    let mut inputs = node.input.clone();
-    while inputs.last().is_some_and(String::is_empty) {
-        inputs.pop();
+/// The dimensions of an initializer that is read as a parameter, and its values where the file holds them.
+pub(super) fn read_initializer(proto: &TensorProto) -> Result<(Vec<usize>, Option<Tensor>), OnnxError> {
+    let refuse = |problem: String| OnnxError::Initializer { name: proto.name.clone(), problem };
+    if proto.data_type != DataType::Float as i32 {
+        return Err(refuse(format!("is of type {}; it must be FLOAT", tensor::type_name(proto.data_type))));
     }
-    let mut outputs = node.output.iter().filter(|name| !name.is_empty());
-    match (outputs.next(), outputs.next()) {
-        (Some(output), None) => Ok(Node { name: node_name(node), op, inputs, output: output.clone() }),
-        _ => Err(attributes.unsupported(format!("{} outputs, only 1 is", node.output.len()))),
-    }
-}
-
-fn read_op(node: &NodeProto) -> Result<Op, NodeProblem> {
-    if !is_onnx(&node.domain) {
-        let operator = format!("{}.{}", node.domain, node.op_type);
-        return Err(NodeProblem::Unsupported(UnsupportedNode { name: node_name(node), operator, detail: None }));
-    }
-    match node.op_type.as_str() {
-        "Conv" => {
-            let known = ["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"];
-            let attributes = Attributes::new(node, &known)?;
-            attributes.expect_explicit_padding()?;
-            let group = attributes.int("group", 1)?;
-            Ok(Op::Conv(Conv {
-                stride: attributes.pair("strides")?.unwrap_or([1, 1]),
-                padding: attributes.padding()?,
-                dilation: attributes.pair("dilations")?.unwrap_or([1, 1]),
-                groups: u32::try_from(group)
-                    .map_err(|_| attributes.invalid("group", group.to_string(), "at least 1"))?
-                    as usize,
-            }))
-        }
-        "BatchNormalization" => {
-            let attributes = Attributes::new(node, &["epsilon", "momentum", "training_mode", "spatial"])?;
-            attributes.expect_int("training_mode", 0, 0)?;
-            attributes.expect_int("spatial", 1, 1)?;
-            Ok(Op::BatchNormalization(BatchNormalization {
-                epsilon: attributes.float("epsilon", 1e-5)?,
-                momentum: attributes.float("momentum", 0.9)?,
-            }))
-        }
-        "MaxPool" => {
-            let known = ["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"];
-            let attributes = Attributes::new(node, &known)?;
-            attributes.expect_explicit_padding()?;
-            attributes.expect_int("ceil_mode", 0, 0)?;
-            if attributes.pair("dilations")?.is_some_and(|dilation| dilation != [1, 1]) {
-                return Err(attributes.unsupported("dilations other than 1"));
-            }
-            Ok(Op::MaxPool(MaxPool {
-                kernel: attributes
-                    .pair("kernel_shape")?
-                    .ok_or_else(|| attributes.invalid("kernel_shape", "absent".to_owned(), "given"))?,
-                stride: attributes.pair("strides")?.unwrap_or([1, 1]),
-                padding: attributes.padding()?,
-            }))
-        }
-        "Flatten" => {
-            Attributes::new(node, &["axis"])?.expect_int("axis", 1, 1)?;
-            Ok(Op::Flatten)
-        }
-        "Gemm" => {
-            let attributes = Attributes::new(node, &["alpha", "beta", "transA", "transB"])?;
-            attributes.expect_float("alpha", 1.0)?;
-            attributes.expect_float("beta", 1.0)?;
-            attributes.expect_int("transA", 0, 0)?;
-            attributes.expect_int("transB", 0, 1)?;
-            Ok(Op::Gemm)
-        }
-        "Relu" => Attributes::new(node, &[]).map(|_| Op::Relu),
-        "Add" => Attributes::new(node, &[]).map(|_| Op::Add),
-        "GlobalAveragePool" => Attributes::new(node, &[]).map(|_| Op::GlobalAveragePool),
-        operator => Err(NodeProblem::Unsupported(UnsupportedNode {
-            name: node_name(node),
-            operator: operator.to_owned(),
-            detail: None,
-        })),
-    }
-}
-
-/// The initializers that nodes read as parameters, each of the kind that its first reader gives it, and their values
-/// where the file holds them.
-fn read_parameters(
-    nodes: &[Node],
-    initializers: &HashMap<&str, &TensorProto>,
-) -> Result<(Vec<Parameter>, TensorMap), OnnxError> {
-    let mut parameters = Vec::new();
-    let mut values = BTreeMap::new();
-    let mut seen = HashSet::new();
-    for node in nodes {
-        let slots = node.op.parameter_slots();
-        for (name, slot) in node.inputs.iter().skip(node.op.n_values()).zip(slots) {
-            let Some(tensor) = initializers.get(name.as_str()) else { continue };
-            if !seen.insert(name.as_str()) {
-                continue;
-            }
-            let (shape, value) = read_initializer(tensor)?;
-            parameters.push(Parameter { name: name.clone(), shape, kind: slot.kind });
-            if let Some(value) = value {
-                values.insert(name.clone(), value);
-            }
-        }
-    }
-    Ok((parameters, values))
-}
-
-fn read_initializer(tensor: &TensorProto) -> Result<(Vec<usize>, Option<Tensor>), OnnxError> {
-    let refuse = |problem: String| OnnxError::Initializer { name: tensor.name.clone(), problem };
-    if tensor.data_type != DataType::Float as i32 {
-        return Err(refuse(format!("is of type {}; it must be FLOAT", type_name(tensor.data_type))));
-    }
-    let shape = tensor.dims.iter().map(|dim| u32::try_from(*dim).map(|dim| dim as usize));
-    let shape: Vec<usize> =
-        shape.collect::<Result<_, _>>().map_err(|_| refuse(format!("has the impossible shape {:?}", tensor.dims)))?;
-    if tensor.data_location() == DataLocation::External {
-        return Ok((shape, None));
-    }
-    let data = if tensor.raw_data.is_empty() {
-        tensor.float_data.clone()
-    } else {
-        let (values, rest) = tensor.raw_data.as_chunks::<4>();
-        if !rest.is_empty() {
-            return Err(refuse(format!("has {} bytes of data, no multiple of 4", tensor.raw_data.len())));
-        }
-        values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-    };
-    if data.is_empty() {
-        return Ok((shape, None));
-    }
-    let n_values = data.len();
-    let value = Tensor::new(shape.as_slice(), data)
+    let shape = tensor::dims(proto).map_err(refuse)?;
+    let Some(values) = tensor::floats(proto).map_err(refuse)? else { return Ok((shape, None)) };
+    let n_values = values.len();
+    let value = Tensor::new(shape.as_slice(), values)
         .map_err(|_| refuse(format!("has shape {shape:?} but {n_values} values")))?;
     Ok((shape, Some(value)))
-}
-
-/// Checks the attribute `kernel_shape`, which repeats the weight's last dimensions.
-fn check_kernels(live: &[&NodeProto], graph: &Graph) -> Result<(), OnnxError> {
-    for node in live.iter().filter(|node| node.op_type == "Conv") {
-        let attributes = Attributes { node };
-        let weight = graph.parameters().iter().find(|parameter| node.input.get(1) == Some(&parameter.name));
-        let Some([_, _, kernel @ ..]) = weight.map(|weight| weight.shape.as_slice()) else { continue };
-        let found = match attributes.pair("kernel_shape") {
-            Ok(found) => found,
-            Err(NodeProblem::Invalid(error)) => return Err(error),
-            Err(NodeProblem::Unsupported(node)) => return Err(OnnxError::Unsupported(vec![node])),
-        };
-        if let Some(found) = found.filter(|found| found != kernel) {
-            return Err(OnnxError::Attribute {
-                node: node_name(node),
-                operator: node.op_type.clone(),
-                attribute: "kernel_shape".to_owned(),
-                found: format!("{found:?}"),
-                expected: format!("that of its weight, {kernel:?}"),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn type_name(data_type: i32) -> String {
-    DataType::try_from(data_type).map_or_else(|_| data_type.to_string(), |known| known.as_str_name().to_owned())
 }

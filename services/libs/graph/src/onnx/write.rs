@@ -9,13 +9,12 @@ use super::wire::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
+use super::write_node::NodeWriter;
 use crate::checkpoint::CheckpointMismatch;
-use crate::graph::{Graph, Node};
+use crate::graph::Graph;
 use crate::op::Op;
 use crate::parameter::Parameter;
 
-const IR_VERSION: i64 = 8;
-const OPSET_VERSION: i64 = 17;
 const PRODUCER: &str = "relief";
 /// The file that initializers without values point to.
 const EXTERNAL_FILE: &str = "checkpoint.safetensors";
@@ -26,6 +25,7 @@ impl Graph {
     ///
     /// With `weights` the file is complete and any ONNX runtime loads it. Without, its initializers have names, types
     /// and shapes, and point to the external file `checkpoint.safetensors`, where they lie under the same names.
+    /// Constants of the network are written as Constant nodes.
     ///
     /// # Errors
     /// When `weights` does not fit the network.
@@ -33,56 +33,39 @@ impl Graph {
         if let Some(weights) = weights {
             self.check(weights)?;
         }
+        let constants = self.constants().iter().map(|(name, value)| {
+            let dims = value.shape().iter().map(|dim| *dim as i64).collect();
+            let data = value.data().iter().flat_map(|value| value.to_le_bytes()).collect();
+            constant(name, dims, DataType::Float, data)
+        });
+        let mut writer = NodeWriter::of(self);
+        for node in self.nodes() {
+            writer.write(node);
+        }
         let graph = GraphProto {
-            node: self.nodes().iter().map(|node| self.write_node(node)).collect(),
+            node: constants.chain(writer.nodes).collect(),
             name: self.name().to_owned(),
             initializer: self.parameters().iter().map(|parameter| write_initializer(parameter, weights)).collect(),
             input: vec![value_info(self.input_name(), &self.input_shape().dims())],
             output: vec![value_info(self.output_name(), &[self.n_classes()])],
             ..GraphProto::default()
         };
+        let (ir_version, version) = versions(self);
         let model = ModelProto {
-            ir_version: IR_VERSION,
+            ir_version,
             producer_name: PRODUCER.to_owned(),
             graph: Some(graph),
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET_VERSION }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version }],
             ..ModelProto::default()
         };
         Ok(model.encode_to_vec())
     }
+}
 
-    fn write_node(&self, node: &Node) -> NodeProto {
-        let attribute = match &node.op {
-            Op::Conv(conv) => {
-                let weight = self.parameters().iter().find(|parameter| node.inputs.get(1) == Some(&parameter.name));
-                let kernel = weight.map(|weight| ints("kernel_shape", weight.shape.iter().skip(2).copied()));
-                let others = [
-                    ints("strides", conv.stride),
-                    ints("pads", conv.padding.into_iter().chain(conv.padding)),
-                    ints("dilations", conv.dilation),
-                    int("group", conv.groups as i64),
-                ];
-                kernel.into_iter().chain(others).collect()
-            }
-            Op::BatchNormalization(norm) => vec![float("epsilon", norm.epsilon), float("momentum", norm.momentum)],
-            Op::MaxPool(pool) => vec![
-                ints("kernel_shape", pool.kernel),
-                ints("strides", pool.stride),
-                ints("pads", pool.padding.into_iter().chain(pool.padding)),
-            ],
-            Op::Flatten => vec![int("axis", 1)],
-            Op::Gemm => vec![int("transB", 1)],
-            Op::Relu | Op::Add | Op::GlobalAveragePool => Vec::new(),
-        };
-        NodeProto {
-            input: node.inputs.clone(),
-            output: vec![node.output.clone()],
-            name: node.name.clone(),
-            op_type: node.op.name().to_owned(),
-            attribute,
-            ..NodeProto::default()
-        }
-    }
+/// The oldest versions of the format and of the operators that have all of the network's.
+pub(super) fn versions(graph: &Graph) -> (i64, i64) {
+    let has_gelu = graph.nodes().iter().any(|node| matches!(node.op, Op::Gelu(_)));
+    if has_gelu { (9, 20) } else { (8, 17) }
 }
 
 fn write_initializer(parameter: &Parameter, weights: Option<&TensorMap>) -> TensorProto {
@@ -120,19 +103,18 @@ fn value_info(name: &str, shape: &[usize]) -> ValueInfoProto {
     }
 }
 
-fn ints(name: &str, values: impl IntoIterator<Item = usize>) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        ints: values.into_iter().map(|value| value as i64).collect(),
-        r#type: AttributeType::Ints as i32,
-        ..AttributeProto::default()
+/// A node that makes a tensor.
+pub(super) fn constant(name: &str, dims: Vec<i64>, data_type: DataType, raw_data: Vec<u8>) -> NodeProto {
+    let value = TensorProto { dims, data_type: data_type as i32, raw_data, ..TensorProto::default() };
+    NodeProto {
+        output: vec![name.to_owned()],
+        op_type: "Constant".to_owned(),
+        attribute: vec![AttributeProto {
+            name: "value".to_owned(),
+            t: Some(value),
+            r#type: AttributeType::Tensor as i32,
+            ..AttributeProto::default()
+        }],
+        ..NodeProto::default()
     }
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), i: value, r#type: AttributeType::Int as i32, ..AttributeProto::default() }
-}
-
-fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), f: value, r#type: AttributeType::Float as i32, ..AttributeProto::default() }
 }

@@ -1,6 +1,8 @@
 use relief_core::TensorMap;
 use relief_graph::ParameterKind::{NormScale, NormShift, RunningMean, RunningVariance, Weight};
 
+use relief_graph::{Conv, Gemm};
+
 use super::*;
 use crate::device::Device;
 use crate::evaluation::host_values;
@@ -61,7 +63,7 @@ fn direct_conv(
 ) -> Vec<f32> {
     let [out, per_group, kernel_height, kernel_width] = shape;
     let size = |side: usize, kernel: usize, i: usize| {
-        (side + 2 * op.padding[i] - op.dilation[i] * (kernel - 1) - 1) / op.stride[i] + 1
+        (side + op.padding[i] + op.padding[i + 2] - op.dilation[i] * (kernel - 1) - 1) / op.stride[i] + 1
     };
     let mut output = Vec::new();
     for o in 0..out {
@@ -91,8 +93,15 @@ fn direct_conv(
 
 #[test]
 fn convolutions_are_those_of_hand() {
-    let op = |stride, padding, dilation, groups| Conv { stride, padding, dilation, groups };
-    let cases: [([usize; 4], Conv); 6] = [
+    let op = |stride, [down, across]: [usize; 2], dilation, groups| Conv {
+        stride,
+        padding: [down, across, down, across],
+        dilation,
+        groups,
+    };
+    let uneven = Conv { stride: [2, 1], padding: [0, 2, 1, 0], dilation: [1, 1], groups: 1 };
+    let cases: [([usize; 4], Conv); 7] = [
+        ([6, 4, 3, 3], uneven),
         ([6, 4, 3, 3], op([1, 1], [1, 1], [1, 1], 1)),
         ([6, 4, 3, 3], op([2, 2], [1, 1], [1, 1], 1)),
         ([6, 4, 1, 1], op([2, 2], [0, 0], [1, 1], 1)),
@@ -117,7 +126,12 @@ fn convolutions_are_those_of_hand() {
 fn sums_averages_and_linear_layers_are_those_of_hand() {
     let graph = fixture::network(
         "2x1x2",
-        &[(Op::Add, &["x", "x"]), (Op::GlobalAveragePool, &["0"]), (Op::Flatten, &["1"]), (Op::Gemm, &["2", "w", "b"])],
+        &[
+            (Op::Add, &["x", "x"]),
+            (Op::GlobalAveragePool, &["0"]),
+            (Op::Flatten, &["1"]),
+            (Op::Gemm(Gemm::LINEAR), &["2", "w", "b"]),
+        ],
         &[("w", Weight, &[3, 2]), ("b", relief_graph::ParameterKind::Bias, &[3])],
     );
     let parameters = [vec![1.0, 0.0, 0.0, 1.0, 2.0, -1.0], vec![0.0, 0.5, 1.0]];

@@ -4,21 +4,21 @@ use relief_graph::{builtin, initialize};
 use super::*;
 use crate::fixture;
 
-const PLAIN: SgdRecipe = SgdRecipe { momentum: 0.0, weight_decay: 0.0, nesterov: true };
+pub(super) const PLAIN: SgdRecipe = SgdRecipe { momentum: 0.0, weight_decay: 0.0, nesterov: true };
 const RECIPE: SgdRecipe = SgdRecipe { momentum: 0.9, weight_decay: 5e-4, nesterov: true };
 const N_SAMPLES: usize = 6;
 
-fn session(graph: &Arc<Graph>, parameters: &TensorMap, recipe: SgdRecipe) -> TrainingSession {
+pub(super) fn session(graph: &Arc<Graph>, parameters: &TensorMap, recipe: SgdRecipe) -> TrainingSession {
     TrainingSession::new(&Device::cpu(), Arc::clone(graph), parameters, recipe).expect("parameters that fit")
 }
 
 /// Takes a step on the fixture's samples.
-fn step(session: &mut TrainingSession, rate: f64) -> StepMetrics {
+pub(super) fn step(session: &mut TrainingSession, rate: f64) -> StepMetrics {
     let samples = fixture::samples(&session.graph, N_SAMPLES);
     session.step(samples.inputs(), samples.targets(), rate).expect("a good batch")
 }
 
-fn difference(first: &TensorMap, second: &TensorMap) -> TensorMap {
+pub(super) fn difference(first: &TensorMap, second: &TensorMap) -> TensorMap {
     displace(first, &[(-1.0, second)])
 }
 
