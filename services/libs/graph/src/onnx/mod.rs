@@ -13,6 +13,12 @@ mod write;
 mod write_node;
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod import_tests;
+#[cfg(test)]
+mod mutation_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
