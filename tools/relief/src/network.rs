@@ -72,19 +72,21 @@ impl BuiltIn {
     }
 
     fn to_json(&self) -> Value {
-        let builtin::Description { name, text, input: [channels, height, width], n_classes, .. } = self.description;
+        let builtin::Description { name, family, input: [channels, height, width], n_classes, .. } = self.description;
         json!({
             "name": name,
+            "family": family,
             "input": {"channels": channels, "height": height, "width": width},
             "n_classes": n_classes,
             "n_parameters": self.n_parameters,
-            "description": text,
+            "description": self.description.text(),
         })
     }
 
     fn row(&self) -> Vec<String> {
-        let builtin::Description { name, text, input, n_classes, .. } = self.description;
-        vec![name.to_owned(), dims(&input), n_classes.to_string(), self.n_parameters.to_string(), text.to_owned()]
+        let builtin::Description { name, family, input, n_classes, .. } = self.description;
+        let text = format!("{family}: {}", self.description.text());
+        vec![name.to_owned(), dims(&input), n_classes.to_string(), self.n_parameters.to_string(), text]
     }
 }
 
@@ -139,8 +141,7 @@ fn export(network: &NetworkArguments, out: &Path, checkpoint: Option<&Path>) -> 
 }
 
 fn not_built_in(name: &NetworkId) -> CommandError {
-    let names: Vec<&str> = builtin::names().collect();
-    let text = format!("`{}` is not a built-in network; there are {}", name.as_str(), names.join(", "));
+    let text = format!("`{}` is not a built-in network; there are {}", name.as_str(), builtin::summary());
     CommandError::WrongUse(text)
 }
 

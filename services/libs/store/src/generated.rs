@@ -56,8 +56,7 @@ impl Store {
             return Ok(FoundNetwork { record, generated: None });
         }
         let Some(name) = GeneratedName::parse(id.as_str()) else {
-            let known = builtin::names().collect::<Vec<_>>().join(", ");
-            return Err(StoreError::not_found(format!("{id}; generated are {known}")));
+            return Err(StoreError::not_found(format!("{id}; generated are {}", builtin::summary())));
         };
         let (input, n_classes) = match (name.instance, sample) {
             (Some(instance), _) => instance,

@@ -10,6 +10,8 @@ const INPUT: &str = "input";
 const EPSILON: f32 = 1e-5;
 /// The share of a running statistic that is kept: 1 minus PyTorch's default of 0.1.
 const MOMENTUM: f32 = 0.9;
+/// Windows of 2 x 2 that do not overlap; a last row or column without a partner is left out.
+const HALVING: Pool = Pool { kernel: [2, 2], stride: [2, 2], padding: [0; 4], dilation: [1, 1], rounds_up: false };
 
 /// A network being written. Each method adds a node under `name` that reads the value `from`, and returns the name of
 /// the value it makes.
@@ -25,6 +27,18 @@ pub(super) struct Window {
     pub(super) size: usize,
     pub(super) stride: usize,
     pub(super) padding: usize,
+}
+
+impl Window {
+    /// One entry, moved by `stride`.
+    pub(super) const fn point(stride: usize) -> Self {
+        Self { size: 1, stride, padding: 0 }
+    }
+
+    /// 3 x 3 entries, moved by `stride`; by 1, they make an image of the same size.
+    pub(super) const fn around(stride: usize) -> Self {
+        Self { size: 3, stride, padding: 1 }
+    }
 }
 
 impl Builder {
@@ -68,11 +82,19 @@ impl Builder {
         self.node(name, Op::Add, from.map(str::to_owned).to_vec())
     }
 
+    /// The channels of `from[0]`, then those of `from[1]`.
+    pub(super) fn concat(&mut self, name: &str, from: [&str; 2]) -> String {
+        self.node(name, Op::Concat { axis: 1 }, from.map(str::to_owned).to_vec())
+    }
+
     /// A max-pool over windows of 2 x 2 that do not overlap.
     pub(super) fn max_pool(&mut self, name: &str, from: &str) -> String {
-        let op =
-            Op::MaxPool(Pool { kernel: [2, 2], stride: [2, 2], padding: [0; 4], dilation: [1, 1], rounds_up: false });
-        self.node(name, op, vec![from.to_owned()])
+        self.node(name, Op::MaxPool(HALVING), vec![from.to_owned()])
+    }
+
+    /// An average pool over windows of 2 x 2 that do not overlap.
+    pub(super) fn average_pool(&mut self, name: &str, from: &str) -> String {
+        self.node(name, Op::AveragePool { pool: HALVING, counts_padding: false }, vec![from.to_owned()])
     }
 
     pub(super) fn global_average_pool(&mut self, name: &str, from: &str) -> String {
