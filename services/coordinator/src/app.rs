@@ -7,22 +7,24 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use relief_api::catalog::v1::catalog_service_server::CatalogServiceServer;
+use relief_api::inference::v1::inference_service_server::InferenceServiceServer;
 use relief_api::surface::v1::surface_service_server::SurfaceServiceServer;
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{DirectionAxis, JobState, SurfaceId, SurfaceSpec, SurfaceValues};
 use relief_rpc::{Endpoint, EndpointError, MAX_MESSAGE_BYTES, ServiceHost};
-use relief_store::{Page, Store, StoreError, SurfaceRecord};
+use relief_store::{Page, Store, StoreError, StoreErrorKind, SurfaceRecord};
 use tokio_util::sync::CancellationToken;
 
 use crate::direction::directions_of;
 use crate::dispatch::Dispatcher;
 use crate::fleet::Fleet;
-use crate::grpc::{CatalogHandler, SurfaceHandler};
+use crate::grpc::{CatalogHandler, InferenceHandler, SurfaceHandler};
 use crate::identity::new_surface_id;
 use crate::job::{Job, Status};
 use crate::ledger::{Ledger, Tally};
 use crate::planning::{open_ledger, plan_surface};
 use crate::registry::Registry;
+use crate::subject::at;
 
 /// What a coordinator is told.
 #[derive(Debug, Clone)]
@@ -41,7 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             evaluators: Vec::new(),
-            max_points: 1_000_000,
+            max_points: 512 * 512,
             max_import_bytes: 2 << 30,
             stall_timeout: Duration::from_secs(30),
         }
@@ -99,11 +101,17 @@ impl App {
         })
     }
 
-    /// Adds the surface and catalog services.
+    /// Adds the surface, inference and catalog services.
     pub fn add_to(&self, host: &mut ServiceHost) {
         let shutdown = self.surfaces.shutdown.clone();
         let surfaces = SurfaceHandler { surfaces: Arc::clone(&self.surfaces), shutdown };
         let catalog = CatalogHandler { store: self.surfaces.store.clone(), max_import_bytes: self.max_import_bytes };
+        let inference = InferenceHandler {
+            store: self.surfaces.store.clone(),
+            fleet: Arc::clone(&self.surfaces.fleet),
+            stall_timeout: self.stall_timeout,
+        };
+        host.add(InferenceServiceServer::new(inference).max_encoding_message_size(MAX_MESSAGE_BYTES));
         host.add(SurfaceServiceServer::new(surfaces).max_encoding_message_size(MAX_MESSAGE_BYTES));
         host.add(CatalogServiceServer::new(catalog).max_decoding_message_size(MAX_MESSAGE_BYTES));
     }
@@ -141,10 +149,8 @@ impl Surfaces {
     pub(crate) async fn create(&self, id: Option<SurfaceId>, spec: SurfaceSpec) -> Result<Arc<Job>, ApiError> {
         self.resumed().await?;
         // Asked first, so that a taken name leaves nothing behind.
-        if let Some(id) = &id
-            && self.store.get_surface(id).await.is_ok()
-        {
-            return Err(StoreError::AlreadyExists { name: id.to_string() }.into());
+        if let Some(id) = &id {
+            self.check_free(id).await?;
         }
         let planned = plan_surface(&self.store, spec, self.max_points, self.fleet.majority_class()).await?;
         let id = match id {
@@ -152,7 +158,7 @@ impl Surfaces {
             None => new_surface_id(SystemTime::now(), self.n_created.fetch_add(1, Ordering::Relaxed))
                 .map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string()))?,
         };
-        self.store.create_surface(&id, &planned.spec, &planned.provenance).await?;
+        self.store.create_surface(&id, &planned.spec, &planned.provenance).await.map_err(at("surface_id"))?;
         let record = SurfaceRecord { id, spec: planned.spec, provenance: planned.provenance, outcome: None };
         tracing::info!(surface = %record.id, points = record.spec.grid.n_points(), "surface accepted");
         let ledger = Ledger::new(record.plan(), &BTreeSet::new(), 0);
@@ -160,6 +166,15 @@ impl Surfaces {
         self.registry.add(Arc::clone(&job));
         self.registry.explain_waiting(&self.fleet);
         Ok(job)
+    }
+
+    async fn check_free(&self, id: &SurfaceId) -> Result<(), ApiError> {
+        match self.store.get_surface(id).await {
+            Ok(_) => Err(at("surface_id")(StoreError::AlreadyExists { name: id.to_string() })),
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => Err(error.into()),
+            // One that is damaged is found when its record is put.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Waits until unfinished surfaces are at work again; before that, one that will go on looks like one that is left.

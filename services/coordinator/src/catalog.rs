@@ -1,20 +1,26 @@
 //! Imports: content is collected up to a bound, held against its digest, checked wholly, and only then stored.
 
 use bytes::{Bytes, BytesMut};
-use relief_api::{ApiError, ErrorReason};
+use relief_api::{ApiError, ErrorReason, Violations};
 use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, Split};
 use relief_graph::{Graph, OnnxError, OnnxModel};
 use relief_store::{
     CheckpointRecord, DatasetFormat, DatasetImport, DatasetRecord, NetworkImport, NetworkRecord, SplitFiles, Store,
-    StoreError, read_checkpoint,
+    StoreError, StoreErrorKind, read_checkpoint,
 };
 
 use crate::assignment::{Report, assign};
-use crate::planning::at;
+use crate::subject::at;
+
+/// The most bytes that one message carries of a file.
+const MAX_CHUNK_BYTES: usize = 2 << 20;
 
 /// Collects the chunks of one file, up to a bound.
 #[derive(Debug)]
 pub(crate) struct Upload {
+    /// The field of its chunks.
+    chunk: &'static str,
+    /// The field of its digest.
     field: &'static str,
     digest: Digest,
     max_bytes: usize,
@@ -22,19 +28,25 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Returns an empty upload of the file that `field` describes.
-    pub(crate) fn new(field: &'static str, digest: Digest, max_bytes: usize) -> Self {
-        Self { field, digest, max_bytes, content: BytesMut::new() }
+    /// Returns an empty upload of the file that comes in the field `chunk` and whose digest is in `field`.
+    pub(crate) fn new((chunk, field): (&'static str, &'static str), digest: Digest, max_bytes: usize) -> Self {
+        Self { chunk, field, digest, max_bytes, content: BytesMut::new() }
     }
 
     /// Adds the next bytes.
     ///
     /// # Errors
-    /// When the file is larger than the bound.
+    /// When they, or the file, are more than the bound.
     pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<(), ApiError> {
+        if chunk.len() > MAX_CHUNK_BYTES {
+            let n_bytes = chunk.len();
+            let message =
+                format!("a chunk of {n_bytes} bytes is over the limit of {MAX_CHUNK_BYTES}; send smaller ones");
+            return Err(ApiError::field(self.chunk, message));
+        }
         if self.content.len() + chunk.len() > self.max_bytes {
             let message = format!("the file is larger than {} bytes, the most that is taken", self.max_bytes);
-            return Err(ApiError::field(self.field, message));
+            return Err(ApiError::field(self.chunk, message));
         }
         self.content.extend_from_slice(chunk);
         Ok(())
@@ -71,7 +83,8 @@ pub(crate) async fn import_network(
     let onnx = onnx.clone();
     let read = tokio::task::spawn_blocking(move || read_network(&onnx)).await;
     let (model, bare) = read.map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string())).flatten()?;
-    let network = store.import_network(id, NetworkImport::of(&model.graph, bare.into())).await?;
+    let import = NetworkImport::of(&model.graph, bare.into());
+    let network = store.import_network(id, import).await.map_err(at("header.name"))?;
     if model.initializers.is_empty() || model.graph.check(&model.initializers).is_err() {
         return Ok((network, None, model.notes));
     }
@@ -82,17 +95,26 @@ pub(crate) async fn import_network(
         Err(error) => {
             // A refused import leaves nothing behind; what cannot be deleted either is reported by the first error.
             let _ = store.delete_network(id).await;
-            Err(error.into())
+            Err(at("header.name")(error))
         }
     }
 }
 
 fn read_network(onnx: &[u8]) -> Result<(OnnxModel, Vec<u8>), ApiError> {
-    let invalid = |error: OnnxError| {
-        let reason = std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"));
-        ApiError::new(ErrorReason::InvalidContent, format!("{error}{reason}"))
-    };
-    let model = Graph::from_onnx(onnx).map_err(invalid)?;
+    let model = Graph::from_onnx(onnx).map_err(|error| match error {
+        OnnxError::Decode(_) | OnnxError::NoGraph => {
+            let what = match onnx {
+                [] => "it is empty".to_owned(),
+                _ => format!(
+                    "its {} bytes start with {:02x?}; it is truncated, or of another format",
+                    onnx.len(),
+                    &onnx[..onnx.len().min(4)]
+                ),
+            };
+            ApiError::new(ErrorReason::InvalidContent, format!("network: not a whole ONNX file: {what}"))
+        }
+        error => content_refused("network", &error),
+    })?;
     let internal = |error| ApiError::new(ErrorReason::Internal, format!("cannot write the network: {error}"));
     let bare = model.graph.to_onnx(None).map_err(internal)?;
     Ok((model, bare))
@@ -110,8 +132,11 @@ pub(crate) async fn import_checkpoint(
     content: Bytes,
 ) -> Result<(CheckpointRecord, Report), ApiError> {
     // Asked first, so that a taken name leaves nothing behind.
-    if store.get_checkpoint(id).await.is_ok() {
-        return Err(StoreError::AlreadyExists { name: id.to_string() }.into());
+    match store.get_checkpoint(id).await {
+        Ok(_) => return Err(at("header.name")(StoreError::AlreadyExists { name: id.to_string() })),
+        Err(error) if error.kind() == StoreErrorKind::Unavailable => return Err(error.into()),
+        // One that is damaged is found when its record is put.
+        Err(_) => {}
     }
     let found = store.find_network(network, None).await.map_err(at("header.network"))?;
     let onnx = store.load_found_network(&found).await?;
@@ -119,7 +144,7 @@ pub(crate) async fn import_checkpoint(
     let (tensors, report) =
         checked.map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string())).flatten()?;
     let network = store.keep_network(found).await?;
-    let record = store.import_checkpoint(id, &network.id, tensors).await?;
+    let record = store.import_checkpoint(id, &network.id, tensors).await.map_err(at("header.name"))?;
     Ok((record, report))
 }
 
@@ -161,7 +186,23 @@ pub(crate) async fn import_dataset(
     let files = SplitFiles { split: upload.split, inputs: upload.inputs, targets: upload.targets };
     let SplitUpload { format, mean, std, n_classes, .. } = upload;
     let import = DatasetImport { splits: vec![files], format, mean, std, n_classes };
-    Ok(store.import_dataset(id, import).await?)
+    store.import_dataset(id, import).await.map_err(|error| match error {
+        StoreError::AlreadyExists { .. } => at("header.name")(error),
+        StoreError::Invalid { field, reason } => {
+            // What is not a file is a field of the header.
+            let fields: &[&str] = match field.as_str() {
+                "mean" => &["header.mean"],
+                "std" => &["header.std"],
+                "mean and std" => &["header.mean", "header.std"],
+                "n_classes" => &["header.n_classes"],
+                _ => return StoreError::Invalid { field, reason }.into(),
+            };
+            let mut wrong = Violations::default();
+            fields.iter().for_each(|field| wrong.add(*field, &reason));
+            wrong.into_error()
+        }
+        error => error.into(),
+    })
 }
 
 /// Deletes a network that nothing belongs to.
@@ -190,13 +231,17 @@ mod tests {
 
     #[test]
     fn an_upload_is_held_against_its_digest_and_its_bound() {
-        let upload = |digest, max_bytes| Upload::new("header.digest", digest, max_bytes);
+        let upload = |digest, max_bytes| Upload::new(("chunk", "header.digest"), digest, max_bytes);
         let mut good = upload(Digest::of(b"abcd"), 4);
         good.push(b"ab").and_then(|()| good.push(b"cd")).expect("within the bound");
         assert_eq!(good.finish().expect("the right digest").as_ref(), b"abcd");
 
         let mut long = upload(Digest::of(b"abcd"), 3);
         assert_eq!(long.push(b"abcd").map_err(|e| e.reason), Err(ErrorReason::InvalidField));
+
+        let mut lump = upload(Digest::of(b"abcd"), usize::MAX);
+        let error = lump.push(&vec![0; MAX_CHUNK_BYTES + 1]).expect_err("a chunk over the limit");
+        assert!(error.message.starts_with("chunk: a chunk of 2097153 bytes is over the limit of 2097152"), "{error}");
 
         let mut torn = upload(Digest::of(b"abcd"), 4);
         torn.push(b"abc").expect("within the bound");

@@ -31,11 +31,11 @@ pub struct Config {
     pub evaluators: Vec<Endpoint>,
 
     /// The most points of one surface
-    #[arg(long, env = "RELIEF_COORDINATOR_MAX_POINTS", value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, env = "RELIEF_COORDINATOR_MAX_POINTS", value_name = "N", default_value_t = Options::default().max_points)]
     pub max_points: u64,
 
     /// The most bytes of one imported file
-    #[arg(long, env = "RELIEF_COORDINATOR_MAX_IMPORT_BYTES", value_name = "BYTES", default_value_t = 2 << 30)]
+    #[arg(long, env = "RELIEF_COORDINATOR_MAX_IMPORT_BYTES", value_name = "BYTES", default_value_t = Options::default().max_import_bytes)]
     pub max_import_bytes: usize,
 
     /// An evaluator that is silent for so long is given up

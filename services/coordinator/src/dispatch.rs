@@ -10,13 +10,14 @@ use relief_api::{ApiError, ErrorReason, Retry};
 use relief_core::JobState;
 use relief_store::{BlobPath, Store, StoreErrorKind};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 use tracing::Instrument as _;
 
 use crate::fleet::{Description, Fleet, Link};
 use crate::job::Job;
 use crate::ledger::{Assignment, Setback, Verdict};
 use crate::registry::{Registry, chain};
+use crate::reply::{next_message, of_later_version, read_refusal, stalled};
 
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -81,7 +82,11 @@ impl Dispatcher {
                     () = lost.cancelled() => return,
                 }
                 match link.describe().await {
-                    Ok(now) if now == *description => self.registry.explain_waiting(&self.fleet),
+                    Ok(now) if now == *description => {
+                        self.registry.explain_waiting(&self.fleet);
+                        // A surface that waits for the store may have it back.
+                        self.registry.wake();
+                    }
                     Ok(_) => lost.cancel(),
                     Err(reason) => {
                         tracing::warn!(evaluator = %link.endpoint, reason, "evaluator lost");
@@ -124,6 +129,10 @@ impl Dispatcher {
         assignment: &Assignment,
         lost: &CancellationToken,
     ) -> Attempt {
+        if assignment.missing.is_empty() {
+            // All is computed, by an attempt whose values the store did not take.
+            return self.store_tile(job, assignment).await;
+        }
         let request = tonic::Request::new(tile_to_wire(&tile_request(job, class, assignment)));
         let mut client = link.client();
         let opened = tokio::select! {
@@ -229,6 +238,9 @@ impl Dispatcher {
                     link.mark_lost(&error.message);
                     lost.cancel();
                 }
+                if error.reason == ErrorReason::StoreUnavailable {
+                    job.wait_for(&error.message);
+                }
                 self.registry.wake();
                 tokio::select! {
                     () = tokio::time::sleep(MIN_PAUSE) => {}
@@ -245,22 +257,16 @@ impl Dispatcher {
     }
 }
 
-/// Reads a refusal. A status with a cause was not sent by the evaluator: the connection to it broke.
-fn read_refusal(status: &Status) -> ApiError {
-    let error = ApiError::from_status(status);
-    match std::error::Error::source(status) {
-        Some(_) => ApiError { reason: ErrorReason::ShuttingDown, ..error },
-        None => error,
-    }
-}
-
 /// What a refusal means for the tile: `otherwise` when the evaluator is full, stopping or gone.
 fn refused(error: ApiError, otherwise: Setback) -> Attempt {
     match error.reason.retry() {
         Retry::Never if error.reason == ErrorReason::Cancelled => Attempt::Setback(otherwise, error),
         Retry::Never => Attempt::Fatal(error),
         Retry::Elsewhere => Attempt::Setback(Setback::Failed, error),
-        Retry::Later if error.reason == ErrorReason::QueueFull => Attempt::Setback(Setback::Declined, error),
+        // Neither says anything about the tile, or about the evaluator.
+        Retry::Later if matches!(error.reason, ErrorReason::QueueFull | ErrorReason::StoreUnavailable) => {
+            Attempt::Setback(Setback::Declined, error)
+        }
         Retry::Later => Attempt::Setback(otherwise, error),
     }
 }
@@ -269,21 +275,13 @@ fn stopping() -> ApiError {
     ApiError::new(ErrorReason::ShuttingDown, "the connection to the evaluator was given up")
 }
 
-fn stalled(after: Duration) -> ApiError {
-    let message = format!("the evaluator was silent for {} s", after.as_secs());
-    ApiError::new(ErrorReason::EvaluationFailed, message)
-}
-
 async fn next_event(
     stream: &mut Streaming<EvaluateTileResponse>,
     stall_timeout: Duration,
 ) -> Result<Option<Event>, ApiError> {
-    let message = tokio::time::timeout(stall_timeout, stream.message()).await.map_err(|_| stalled(stall_timeout))?;
-    match message.map_err(|status| read_refusal(&status))? {
+    match next_message(stream, stall_timeout).await? {
         Some(EvaluateTileResponse { event: Some(event) }) => Ok(Some(event)),
-        Some(EvaluateTileResponse { event: None }) => {
-            Err(ApiError::new(ErrorReason::VersionMismatch, "the evaluator sent an event of a later version"))
-        }
+        Some(EvaluateTileResponse { event: None }) => Err(of_later_version()),
         None => Ok(None),
     }
 }
@@ -316,6 +314,8 @@ fn tile_request(job: &Job, class: &str, assignment: &Assignment) -> TileRequest 
 
 #[cfg(test)]
 mod tests {
+    use tonic::Status;
+
     use super::*;
 
     #[test]
@@ -323,6 +323,9 @@ mod tests {
         let broken = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
         let attempt = refused(read_refusal(&broken), Setback::Lost);
         assert!(matches!(attempt, Attempt::Setback(Setback::Lost, _)));
+        let storeless = Status::from(ApiError::new(ErrorReason::StoreUnavailable, "the store cannot be reached"));
+        let attempt = refused(read_refusal(&storeless), Setback::Lost);
+        assert!(matches!(attempt, Attempt::Setback(Setback::Declined, _)));
         let reported = Status::from(ApiError::new(ErrorReason::Internal, "the engine panicked"));
         let attempt = refused(read_refusal(&reported), Setback::Lost);
         assert!(matches!(attempt, Attempt::Setback(Setback::Failed, _)));

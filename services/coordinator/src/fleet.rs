@@ -105,6 +105,15 @@ impl Fleet {
         self.links.iter().filter(is_alive).map(|link| link.idx).collect()
     }
 
+    /// The evaluators that answer, each with its class; those of the class of most come first.
+    pub(crate) fn answering(&self) -> Vec<(&Link, String)> {
+        let class = |link: &Link| link.lock().as_ref().ok().map(|description| description.numeric_class.clone());
+        let mut links: Vec<_> = self.links.iter().filter_map(|link| Some((link, class(link)?))).collect();
+        let majority = self.majority_class();
+        links.sort_by_key(|(_, class)| Some(class) != majority.as_ref());
+        links
+    }
+
     /// The class that most evaluators compute in, of those that answer; the first of equals.
     pub(crate) fn majority_class(&self) -> Option<String> {
         let classes: Vec<String> =
@@ -161,6 +170,13 @@ mod tests {
         assert_eq!(fleet(vec![Ok("a"), Ok("b"), Ok("b")]).majority_class().as_deref(), Some("b"));
         assert_eq!(fleet(vec![Ok("a"), Ok("b")]).majority_class().as_deref(), Some("a"));
         assert_eq!(fleet(vec![Err("gone")]).majority_class(), None);
+    }
+
+    #[tokio::test]
+    async fn evaluators_that_answer_are_asked_in_the_order_of_their_class() {
+        let fleet = fleet(vec![Ok("a"), Err("gone"), Ok("b"), Ok("b")]);
+        let asked: Vec<_> = fleet.answering().into_iter().map(|(link, class)| (link.idx, class)).collect();
+        assert_eq!(asked, [(2, "b".to_owned()), (3, "b".to_owned()), (0, "a".to_owned())]);
     }
 
     #[tokio::test]

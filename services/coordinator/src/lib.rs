@@ -16,9 +16,12 @@ mod dispatch;
 mod fleet;
 mod grpc;
 mod identity;
+mod inference;
 mod job;
 mod ledger;
 mod planning;
 mod registry;
+mod reply;
+mod subject;
 
 pub use app::{App, AppError, Options};

@@ -12,5 +12,6 @@ mod cache;
 mod compute;
 mod grpc;
 mod loader;
+mod outlet;
 
 pub use app::{App, AppError, Options};

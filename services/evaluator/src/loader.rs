@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relief_api::convert::evaluation::{BlobRef, SamplesRef, TileRequest};
+use relief_api::convert::evaluation::{BlobRef, LogitsRequest, SamplesRef, TileRequest};
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{DirectionAxis, DirectionSpec, Ignore, Normalization, TensorMap, random_direction};
 use relief_graph::{Graph, InputShape};
@@ -42,6 +42,31 @@ struct PlaneKey {
     directions: Vec<DirectionSpec>,
 }
 
+/// What is evaluated.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    plane: PlaneKey,
+    samples: SamplesRef,
+}
+
+impl Subject {
+    /// The plane and the samples of a tile.
+    pub(crate) fn of_tile(request: &TileRequest) -> Self {
+        let plane = PlaneKey {
+            network: request.network.clone(),
+            checkpoint: request.checkpoint.clone(),
+            directions: request.directions.clone(),
+        };
+        Self { plane, samples: request.samples.clone() }
+    }
+
+    /// A checkpoint, as a plane without directions, and samples.
+    pub(crate) fn of_logits(request: LogitsRequest) -> Self {
+        let LogitsRequest { network, checkpoint, samples } = request;
+        Self { plane: PlaneKey { network, checkpoint, directions: Vec::new() }, samples }
+    }
+}
+
 impl Loader {
     pub(crate) fn new(store: Store, device: Device, batch_size: usize) -> Self {
         Self {
@@ -54,21 +79,17 @@ impl Loader {
         }
     }
 
-    /// Returns what evaluates the points of `request`.
+    /// Returns what evaluates the points of `subject`.
     ///
     /// # Errors
     /// `DATA_CORRUPT` when an object does not have its digest, `NOT_FOUND` when it is gone, `INVALID_FIELD` when the
     /// parts do not fit together.
-    pub(crate) async fn open(&self, request: &TileRequest) -> Result<PlaneSession, ApiError> {
-        let key = PlaneKey {
-            network: request.network.clone(),
-            checkpoint: request.checkpoint.clone(),
-            directions: request.directions.clone(),
-        };
-        let plane = self.planes.get_or_load(&key, || self.load_plane(&key)).await?;
+    pub(crate) async fn open(&self, subject: &Subject) -> Result<PlaneSession, ApiError> {
+        let Subject { plane, samples } = subject;
+        let plane = self.planes.get_or_load(plane, || self.load_plane(plane)).await?;
         let shape = plane.graph().input_shape();
-        let samples_key = (request.samples.clone(), shape.dims());
-        let samples = self.samples.get_or_load(&samples_key, || self.load_samples(&request.samples, shape)).await?;
+        let samples_key = (samples.clone(), shape.dims());
+        let samples = self.samples.get_or_load(&samples_key, || self.load_samples(samples, shape)).await?;
         PlaneSession::open(plane, samples, self.batch_size)
             .map_err(|error| ApiError::field("dataset", error.to_string()))
     }

@@ -4,6 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     const ROOT: &str = "../../../proto";
     println!("cargo:rerun-if-changed={ROOT}/onnx");
     let files = protox::compile([format!("{ROOT}/onnx/onnx.proto")], [ROOT])?;
-    prost_build::Config::new().compile_fds(files)?;
+    // Otherwise every attribute would have the size of a tensor, and a file of empty ones take 200 times its own.
+    prost_build::Config::new().boxed(".onnx.AttributeProto.t").compile_fds(files)?;
     Ok(())
 }

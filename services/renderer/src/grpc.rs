@@ -1,5 +1,6 @@
 //! `relief.plot.v1.PlotService`.
 
+use relief_api::convert::UnknownNumber;
 use relief_api::plot::v1 as wire;
 use relief_api::plot::v1::plot_service_server::PlotService;
 use relief_api::{ApiError, ErrorReason};
@@ -45,23 +46,23 @@ impl PlotService for PlotHandler {
 }
 
 fn plot_spec(request: &wire::RenderSurfaceRequest, surface: &SurfaceSpec) -> Result<PlotSpec, ApiError> {
-    let unknown = |field: &str, number: i32| ApiError::field(field, format!("{number} is not one of its values"));
+    let unknown = |field: &str, number, known| ApiError::field(field, UnknownNumber { number, known }.to_string());
     let kind = match wire::PlotKind::try_from(request.kind) {
         Ok(wire::PlotKind::Unspecified) if surface.grid.y.is_some() => PlotKind::Contour,
         Ok(wire::PlotKind::Unspecified | wire::PlotKind::Curve) => PlotKind::Curve,
         Ok(wire::PlotKind::Contour) => PlotKind::Contour,
         Ok(wire::PlotKind::Heatmap) => PlotKind::Heatmap,
-        Err(_) => return Err(unknown("kind", request.kind)),
+        Err(_) => return Err(unknown("kind", request.kind, "1 curve, 2 contour, 3 heatmap")),
     };
     let scale = match wire::LossScale::try_from(request.scale) {
         Ok(wire::LossScale::Unspecified | wire::LossScale::Linear) => LossScale::Linear,
         Ok(wire::LossScale::Log) => LossScale::Log,
-        Err(_) => return Err(unknown("scale", request.scale)),
+        Err(_) => return Err(unknown("scale", request.scale, "1 linear, 2 log")),
     };
     let format = match wire::PlotFormat::try_from(request.format) {
         Ok(wire::PlotFormat::Unspecified | wire::PlotFormat::Svg) => PlotFormat::Svg,
         Ok(wire::PlotFormat::Png) => PlotFormat::Png,
-        Err(_) => return Err(unknown("format", request.format)),
+        Err(_) => return Err(unknown("format", request.format, "1 SVG, 2 PNG")),
     };
     let title = if request.title.is_empty() { default_title(surface) } else { request.title.clone() };
     Ok(PlotSpec { scale, format, title: Some(title), ..PlotSpec::new(kind) })

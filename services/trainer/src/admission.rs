@@ -1,15 +1,15 @@
 //! Whether what a run names is there and goes together.
 
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{DatasetId, NetworkId, Split};
-use relief_store::{DatasetRecord, NetworkRecord, Store, StoreErrorKind};
+use relief_core::{DatasetId, NetworkId, RunId, Split};
+use relief_store::{DatasetRecord, NetworkRecord, SampleStorage, Store, StoreError, StoreErrorKind};
 
 /// Returns the dataset, which has a training split.
 ///
 /// # Errors
 /// `NOT_FOUND` when there is none of that name; `INVALID_FIELD` when it has no training split.
 pub(crate) async fn dataset(store: &Store, id: &DatasetId) -> Result<DatasetRecord, ApiError> {
-    let record = store.get_dataset(id).await?;
+    let record = store.get_dataset(id).await.map_err(at("spec.dataset"))?;
     if record.splits.contains_key(&Split::Train) {
         Ok(record)
     } else {
@@ -35,10 +35,7 @@ pub(crate) async fn network(store: &Store, id: &NetworkId, dataset: &DatasetReco
         }
     }
     let sample = (dataset.shape, dataset.n_classes);
-    let record = store.resolve_network(id, Some(sample)).await.map_err(|error| match error.kind() {
-        StoreErrorKind::Invalid => ApiError::field("spec.network", error.to_string()),
-        _ => ApiError::from(error),
-    })?;
+    let record = store.resolve_network(id, Some(sample)).await.map_err(at("spec.network"))?;
     check(&record.id, record.input_shape, record.n_classes, dataset)?;
     Ok(record)
 }
@@ -54,6 +51,15 @@ fn in_name(id: &NetworkId) -> Option<([u32; 3], u32)> {
 fn check(id: &NetworkId, input_shape: [u32; 3], n_classes: u32, dataset: &DatasetRecord) -> Result<(), ApiError> {
     let text = |[channels, height, width]: [u32; 3]| format!("{channels}x{height}x{width}");
     let ([channels, height, width], sample) = (input_shape, dataset.shape);
+    if dataset.storage == SampleStorage::Values && sample != input_shape {
+        let reason = format!(
+            "{id} takes inputs of {}, the samples of {} are {}: numbers that are taken as they are are not padded",
+            text(input_shape),
+            dataset.id,
+            text(sample)
+        );
+        return Err(ApiError::field("spec.network", reason));
+    }
     if sample[0] != channels || sample[1] > height || sample[2] > width {
         let reason = format!(
             "{id} takes images of {}, which the {} of {} do not fit into: the channels must be equal, height and width \
@@ -72,8 +78,23 @@ fn check(id: &NetworkId, input_shape: [u32; 3], n_classes: u32, dataset: &Datase
 }
 
 /// The refusal of a run whose name is taken.
-pub(crate) fn taken(id: &relief_core::RunId) -> ApiError {
-    ApiError::new(ErrorReason::AlreadyExists, format!("{id} already exists"))
+pub(crate) fn taken(id: &RunId) -> ApiError {
+    let description = format!("{id} already exists; choose another name");
+    ApiError { reason: ErrorReason::AlreadyExists, ..ApiError::field("run_id", description) }
+}
+
+/// Names the field whose value the store refused.
+fn at(field: &'static str) -> impl Fn(StoreError) -> ApiError {
+    move |error| {
+        let error = ApiError::from(error);
+        match error.reason {
+            ErrorReason::NotFound => {
+                ApiError { reason: ErrorReason::NotFound, ..ApiError::field(field, error.message) }
+            }
+            ErrorReason::InvalidContent => ApiError::field(field, error.message),
+            _ => error,
+        }
+    }
 }
 
 #[cfg(test)]

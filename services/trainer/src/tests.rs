@@ -16,7 +16,7 @@ use relief_core::{
 };
 use relief_graph::{Graph, InputShape};
 use relief_nn::{BatchNormMode, Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples};
-use relief_store::{BlobPath, DatasetImport, Page, SnapshotMetrics, SplitFiles, Store};
+use relief_store::{BlobPath, DatasetFormat, DatasetImport, DatasetSamples, Page, SnapshotMetrics, SplitFiles, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
@@ -226,6 +226,50 @@ async fn a_run_depends_on_its_specification_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn samples_stored_as_values_are_trained_on_as_they_are() {
+    let running = Running::with_dataset().await;
+    let tiny = running.store.get_dataset(&"tiny".parse().expect("a good name")).await.expect("a dataset");
+    let mut splits = Vec::new();
+    for split in [Split::Train, Split::Test] {
+        let samples = running.store.load_samples(&tiny, split, None, tiny.shape).await.expect("samples");
+        splits.push(SplitFiles { split, inputs: values_file(&samples), targets: Bytes::new() });
+    }
+    let format = DatasetFormat::Safetensors;
+    let import = DatasetImport { splits, format, n_classes: Some(N_CLASSES), ..DatasetImport::default() };
+    running.store.import_dataset(&"values".parse().expect("a good name"), import).await.expect("good files");
+
+    let mut digests = Vec::new();
+    for dataset in ["tiny", "values"] {
+        let spec = RunSpec { dataset: dataset.to_owned(), ..spec(2) };
+        running.create(dataset, spec).await.expect("a good run");
+        assert_eq!(running.watch(dataset, |_| false).await.state(), JobState::Succeeded);
+        let snapshots = running.get(dataset).await.snapshots;
+        digests.push(snapshots.into_iter().map(|snapshot| snapshot.digest).collect::<Vec<_>>());
+    }
+    assert_eq!(digests[0].len(), 3);
+    assert_eq!(digests[0], digests[1]);
+
+    let padded = RunSpec { dataset: "values".to_owned(), network: "lenet5-1x16x16-3".to_owned(), ..spec(1) };
+    let error = running.create("padded", padded).await.expect_err("values are not padded");
+    assert_eq!((error.reason, error.violations[0].field.as_str()), (ErrorReason::InvalidField, "spec.network"));
+    assert!(error.message.contains("1x16x16") && error.message.contains("1x12x12"), "{error}");
+    running.stop().await;
+}
+
+/// A safetensors file of the samples.
+fn values_file(samples: &DatasetSamples) -> Bytes {
+    let n = samples.n_samples();
+    let [channels, height, width] = samples.shape;
+    let inputs: Vec<u8> = samples.inputs.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let targets: Vec<u8> = samples.targets.iter().flat_map(|target| target.to_le_bytes()).collect();
+    let (middle, end) = (inputs.len(), inputs.len() + targets.len());
+    let header = format!(
+        r#"{{"inputs":{{"dtype":"F32","shape":[{n},{channels},{height},{width}],"data_offsets":[0,{middle}]}},"targets":{{"dtype":"U32","shape":[{n}],"data_offsets":[{middle},{end}]}}}}"#
+    );
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &inputs, &targets].concat().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_diverges_is_a_result() {
     let running = Running::with_dataset().await;
     running.create("a", RunSpec { rate: Some(1e30), ..spec(2) }).await.expect("a good run");
@@ -286,7 +330,7 @@ async fn bad_specifications_are_refused_by_their_field_and_leave_nothing() {
     }
     for (bad, name) in [(network("vgg"), "networks/vgg"), (dataset("nowhere"), "datasets/nowhere")] {
         let error = running.create("a", bad).await.expect_err(name);
-        assert_eq!(error.reason, ErrorReason::NotFound);
+        assert_eq!((error.reason, error.violations.len()), (ErrorReason::NotFound, 1));
         assert!(error.message.contains(name), "{error}");
     }
     let error = running.create("../a", spec(1)).await.expect_err("no name");
@@ -305,7 +349,8 @@ async fn names_are_taken_once_and_lists_are_newest_first() {
     running.create("a", spec(1)).await.expect("a good run");
     for _ in 0..2 {
         let error = running.create("a", spec(1)).await.expect_err("taken");
-        assert_eq!((error.reason, error.message), (ErrorReason::AlreadyExists, "runs/a already exists".to_owned()));
+        assert_eq!((error.reason, error.violations[0].field.as_str()), (ErrorReason::AlreadyExists, "run_id"));
+        assert!(error.message.contains("runs/a already exists"), "{error}");
         running.watch("a", |_| false).await;
     }
     let (mut names, mut page_token) = (Vec::new(), String::new());

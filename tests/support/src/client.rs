@@ -4,6 +4,7 @@ use anyhow::{Context as _, ensure};
 use relief_api::catalog::v1::Dataset;
 use relief_api::catalog::v1::catalog_service_client::CatalogServiceClient;
 use relief_api::evaluator::v1::evaluator_service_client::EvaluatorServiceClient;
+use relief_api::inference::v1::inference_service_client::InferenceServiceClient;
 use relief_api::job::v1::JobState;
 use relief_api::plot::v1::plot_service_client::PlotServiceClient;
 use relief_api::surface::v1::surface_service_client::SurfaceServiceClient;
@@ -73,6 +74,12 @@ impl Client {
     #[must_use]
     pub fn plots(&self) -> PlotServiceClient<ClientChannel> {
         PlotServiceClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The logits.
+    #[must_use]
+    pub fn inference(&self) -> InferenceServiceClient<ClientChannel> {
+        InferenceServiceClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// The evaluator.

@@ -17,7 +17,19 @@ use crate::client::Client;
 use crate::program::Program;
 
 /// Settings of the caller that would change what a program does.
-const FOREIGN: [&str; 3] = ["RELIEF_", "OTEL_", "RUST_LOG"];
+const FOREIGN: [&str; 6] = ["RELIEF_", "OTEL_", "RUST_LOG", "AWS_", "GOOGLE_", "AZURE_"];
+
+/// The start of a program that sees none of the caller's settings.
+pub(crate) fn command(program: Program) -> anyhow::Result<Command> {
+    let mut command = Command::new(program.path()?);
+    for (variable, _) in env::vars_os() {
+        if variable.to_str().is_some_and(|variable| FOREIGN.iter().any(|prefix| variable.starts_with(prefix))) {
+            command.env_remove(variable);
+        }
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    Ok(command)
+}
 
 /// A process to be started.
 #[derive(Debug, Clone)]
@@ -91,21 +103,30 @@ impl Launch {
         self
     }
 
+    fn command(&self) -> anyhow::Result<Command> {
+        let mut command = command(self.program)?;
+        command.args(&self.arguments).env("RELIEF_LOG_FORMAT", "json").envs(self.variables.clone());
+        command.stderr(Stdio::piped());
+        Ok(command)
+    }
+
+    /// Starts the process, which is to end by itself, and returns how it ended and its log.
+    ///
+    /// # Errors
+    /// When it cannot be built or started, or does not end in time.
+    pub async fn ended(self) -> anyhow::Result<(ExitStatus, String)> {
+        let output = within(&format!("{} ends", self.program.name()), self.command()?.output()).await??;
+        Ok((output.status, String::from_utf8(output.stderr)?))
+    }
+
     /// Starts the process and waits until each of its services says SERVING.
     ///
     /// # Errors
     /// When it cannot be built or started, ends, or is not ready in time.
     pub async fn start(self) -> anyhow::Result<Process> {
         let name = self.program.name();
-        let mut command = Command::new(self.program.path()?);
-        for (variable, _) in env::vars_os() {
-            if variable.to_str().is_some_and(|variable| FOREIGN.iter().any(|prefix| variable.starts_with(prefix))) {
-                command.env_remove(variable);
-            }
-        }
-        command.args(&self.arguments).env("RELIEF_LOG_FORMAT", "json").envs(self.variables);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().with_context(|| format!("{name} does not start"))?;
+        let mut command = self.command()?;
+        let mut child = command.stdout(Stdio::null()).spawn().with_context(|| format!("{name} does not start"))?;
         let stderr = child.stderr.take().context("standard error is a pipe")?;
         let (sender, log) = watch::channel(Vec::new());
         tokio::spawn(collect(stderr, sender));

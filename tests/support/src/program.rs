@@ -42,13 +42,18 @@ impl Program {
     #[must_use]
     pub fn services(self) -> &'static [&'static str] {
         match self {
-            Self::Coordinator => &["relief.catalog.v1.CatalogService", "relief.surface.v1.SurfaceService"],
+            Self::Coordinator => &[
+                "relief.catalog.v1.CatalogService",
+                "relief.inference.v1.InferenceService",
+                "relief.surface.v1.SurfaceService",
+            ],
             Self::Evaluator => &["relief.evaluator.v1.EvaluatorService"],
             Self::Renderer => &["relief.plot.v1.PlotService"],
             Self::Trainer => &["relief.training.v1.TrainingService"],
             Self::Relief => &[
                 "relief.catalog.v1.CatalogService",
                 "relief.evaluator.v1.EvaluatorService",
+                "relief.inference.v1.InferenceService",
                 "relief.plot.v1.PlotService",
                 "relief.surface.v1.SurfaceService",
                 "relief.training.v1.TrainingService",

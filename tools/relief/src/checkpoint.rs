@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 use crate::cli::CheckpointCommand;
 use crate::client::{Client, list_all};
 use crate::output::{self, Output};
-use crate::{file, import};
+use crate::{file, import, inference};
 
 pub(crate) async fn run(command: CheckpointCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
         CheckpointCommand::Import { network, name, file } => import(client, output, &network, &name, &file).await,
+        CheckpointCommand::Evaluate(arguments) => inference::run(&arguments, client, output).await,
         CheckpointCommand::List => list(client, output).await,
     }
 }

@@ -1,5 +1,6 @@
 //! What can be asked for on the command line.
 
+mod number;
 mod surface;
 #[cfg(test)]
 mod tests;
@@ -8,11 +9,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use relief_core::{CheckpointId, DatasetId, NetworkId, RunId, Split};
+use relief_core::{CheckpointId, CheckpointName, DatasetId, NetworkId, RunId, Split};
 use relief_graph::InputShape;
 use relief_rpc::Endpoint;
 
 use crate::output::OutputFormat;
+use number::{decimal, whole};
 pub(crate) use surface::{
     CreateArguments, ExportArguments, ExportFormat, PlotCommand, PlotSurfaceArguments, SurfaceCommand,
 };
@@ -147,14 +149,14 @@ pub(crate) struct DatasetImportArguments {
     #[arg(long, default_value = "train")]
     pub(crate) split: Split,
     /// Per channel, subtracted from pixel / 255; unless given, the usual one of CIFAR-10, else the training split's mean
-    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "NUMBER,...")]
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "NUMBER,...", value_parser = decimal)]
     pub(crate) mean: Vec<f64>,
     /// Per channel, divides after the mean is subtracted; unless given, the usual one of CIFAR-10, else the training
     /// split's deviation
-    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "NUMBER,...")]
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true, value_name = "NUMBER,...", value_parser = decimal)]
     pub(crate) std: Vec<f64>,
     /// The number of classes; that of the format, else one more than the largest target, unless given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole(1..=u32::MAX))]
     pub(crate) classes: Option<u32>,
 }
 
@@ -185,8 +187,32 @@ pub(crate) enum CheckpointCommand {
         /// model_state_dict or model
         file: PathBuf,
     },
+    /// Compute the loss, the accuracy and, for a file, the logits of a checkpoint
+    Evaluate(EvaluateArguments),
     /// List the imported checkpoints
     List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArguments {
+    /// The checkpoint: an imported one, or runs/RUN/snapshots/EPOCH
+    pub(crate) checkpoint: CheckpointName,
+    /// The network; the one that the checkpoint belongs to unless given
+    #[arg(long)]
+    pub(crate) network: Option<NetworkId>,
+    /// The dataset
+    #[arg(long)]
+    pub(crate) dataset: DatasetId,
+    /// Training or test samples: train or test
+    #[arg(long, default_value = "train")]
+    pub(crate) split: Split,
+    /// Only the first so many samples; all unless given
+    #[arg(long, value_name = "SAMPLES", value_parser = whole(1..=u64::MAX))]
+    pub(crate) limit: Option<u64>,
+    /// A file for the logits and targets of every sample: FILE.npz with `logits`, float32 of shape (samples, classes), and
+    /// `targets`; or FILE.csv with a line per sample
+    #[arg(long, value_name = "FILE")]
+    pub(crate) logits: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -198,25 +224,25 @@ pub(crate) struct TrainArguments {
     #[arg(long)]
     pub(crate) dataset: DatasetId,
     /// Passes over the training split
-    #[arg(long)]
+    #[arg(long, value_parser = whole(0..=u32::MAX))]
     pub(crate) epochs: u32,
     /// Samples per step [default: 128]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(0..=u32::MAX))]
     pub(crate) batch: Option<u32>,
     /// The initial learning rate [default: 0.1]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = decimal)]
     pub(crate) rate: Option<f64>,
     /// Nesterov momentum [default: 0.9]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = decimal)]
     pub(crate) momentum: Option<f64>,
     /// Weight decay on every trainable tensor [default: 5e-4]
-    #[arg(long, allow_negative_numbers = true, value_name = "DECAY")]
+    #[arg(long, allow_negative_numbers = true, value_name = "DECAY", value_parser = decimal)]
     pub(crate) weight_decay: Option<f64>,
     /// Epochs after which the rate is divided by 10
-    #[arg(long, value_delimiter = ',', value_name = "EPOCH,...")]
+    #[arg(long, value_delimiter = ',', value_name = "EPOCH,...", value_parser = whole(0..=u32::MAX))]
     pub(crate) milestones: Vec<u32>,
     /// Seeds initialisation and shuffling
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     pub(crate) seed: u64,
     /// Follow it to its end
     #[arg(long)]

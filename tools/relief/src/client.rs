@@ -4,6 +4,7 @@ use std::error::Error as _;
 
 use relief_api::ApiError;
 use relief_api::catalog::v1::catalog_service_client::CatalogServiceClient;
+use relief_api::inference::v1::inference_service_client::InferenceServiceClient;
 use relief_api::plot::v1::plot_service_client::PlotServiceClient;
 use relief_api::surface::v1::surface_service_client::SurfaceServiceClient;
 use relief_api::training::v1::training_service_client::TrainingServiceClient;
@@ -24,6 +25,8 @@ pub(crate) struct Client {
     pub(crate) training: Server,
     /// That of surfaces.
     pub(crate) surfaces: Server,
+    /// That of logits.
+    pub(crate) inference: Server,
     /// That of pictures.
     pub(crate) plots: Server,
 }
@@ -71,6 +74,7 @@ impl Client {
             training: of(trainer, "--trainer-endpoint")?,
             plots: of(renderer, "--renderer-endpoint")?,
             catalog: all.clone(),
+            inference: all.clone(),
             surfaces: all,
         })
     }
@@ -79,6 +83,7 @@ impl Client {
         catalog: CatalogServiceClient,
         training: TrainingServiceClient,
         surfaces: SurfaceServiceClient,
+        inference: InferenceServiceClient,
         plots: PlotServiceClient
     }
 }

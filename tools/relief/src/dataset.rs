@@ -36,11 +36,12 @@ async fn import(arguments: &DatasetImportArguments, client: &Client, output: Out
         DatasetFormat::Safetensors => (wire::DatasetFormat::Safetensors, one_file("a safetensors", paths)?),
         DatasetFormat::Npz => (wire::DatasetFormat::Npz, one_file("an npz", paths)?),
     };
+    let has_targets = format == wire::DatasetFormat::Idx;
     let header = ImportDatasetHeader {
         name: arguments.name.to_string(),
         split: split_to_wire(arguments.split).into(),
         inputs_digest: Digest::of(&inputs).to_string(),
-        targets_digest: if targets.is_empty() { String::new() } else { Digest::of(&targets).to_string() },
+        targets_digest: if has_targets { Digest::of(&targets).to_string() } else { String::new() },
         mean: arguments.mean.clone(),
         std: arguments.std.clone(),
         n_classes: arguments.classes.unwrap_or(0),

@@ -92,17 +92,24 @@ fn lines(error: &anyhow::Error) -> Vec<String> {
 }
 
 fn violation(FieldViolation { field, description }: &FieldViolation) -> String {
+    if FILES.contains(&field.as_str()) {
+        return description.clone();
+    }
     format!("{}: {description}", flag(field).unwrap_or(field))
 }
+
+/// The fields that carry a file, which is named beside.
+const FILES: [&str; 3] = ["chunk", "inputs_chunk", "targets_chunk"];
 
 /// The flag or argument that gives the field of a request, if there is one.
 fn flag(field: &str) -> Option<&'static str> {
     Some(match field {
         "spec.network" | "header.network" | "network" => "--network",
         "spec.plane.origin" => "--checkpoint",
-        "spec.dataset" | "spec.data.dataset" => "--dataset",
-        "spec.data.split" | "header.split" | "split" => "--split",
-        "spec.data.limit" => "--limit",
+        "checkpoint" => "CHECKPOINT",
+        "spec.dataset" | "spec.data.dataset" | "data.dataset" => "--dataset",
+        "spec.data.split" | "data.split" | "header.split" | "split" => "--split",
+        "spec.data.limit" | "data.limit" => "--limit",
         "spec.x" => "--x",
         "spec.y" => "--y",
         "spec.plane.x" => "--x-direction",

@@ -1,14 +1,13 @@
 //! The values of a surface as a file.
 
 use std::fmt::Write as _;
-use std::io::{self, Cursor, Seek, Write};
+use std::io;
 
-use npyz::npz::NpzWriter;
-use npyz::{AutoSerialize, WriterBuilder as _};
 use relief_core::SurfaceValues;
 use serde::Serialize;
 
 use crate::cli::ExportFormat;
+use crate::npz::NpzFile;
 
 /// The JSON file: rows of `loss` and `accuracy` belong to `y`, their entries to `x`; null where a value is not finite or
 /// not computed.
@@ -56,31 +55,19 @@ fn csv(values: &SurfaceValues) -> String {
 fn npz(values: &SurfaceValues) -> io::Result<Vec<u8>> {
     let flags: Vec<u8> = values.flags.iter().map(|flag| *flag as u8).collect();
     let (ny, nx) = (values.y.len() as u64, values.x.len() as u64);
-    let mut file = Cursor::new(Vec::new());
-    let mut archive = NpzWriter::new(&mut file);
-    add_array(&mut archive, "x", &[nx], &values.x)?;
-    add_array(&mut archive, "y", &[ny], &values.y)?;
-    add_array(&mut archive, "loss", &[ny, nx], &values.loss)?;
-    add_array(&mut archive, "accuracy", &[ny, nx], &values.accuracy)?;
-    add_array(&mut archive, "flags", &[ny, nx], &flags)?;
-    archive.zip_writer().finish().map_err(io::Error::other)?;
-    drop(archive);
-    Ok(file.into_inner())
-}
-
-fn add_array<T: AutoSerialize + Copy>(
-    archive: &mut NpzWriter<impl Write + Seek>,
-    name: &str,
-    shape: &[u64],
-    values: &[T],
-) -> io::Result<()> {
-    let mut array = archive.array(name, Default::default())?.default_dtype().shape(shape).begin_nd()?;
-    array.extend(values.iter().copied())?;
-    array.finish()
+    let mut archive = NpzFile::new();
+    archive.add("x", &[nx], &values.x)?;
+    archive.add("y", &[ny], &values.y)?;
+    archive.add("loss", &[ny, nx], &values.loss)?;
+    archive.add("accuracy", &[ny, nx], &values.accuracy)?;
+    archive.add("flags", &[ny, nx], &flags)?;
+    archive.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use npyz::npz::NpzArchive;
     use relief_core::PointFlag;
 

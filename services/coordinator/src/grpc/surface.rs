@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::app::Surfaces;
+use crate::grpc::to_the_end;
 use crate::job::{Job, Status as JobStatus};
 
 /// Between two messages of a watch.
@@ -102,7 +103,8 @@ impl SurfaceService for SurfaceHandler {
             "" => None,
             id => Some(id.parse().map_err(|error: NameError| ApiError::field("surface_id", error.to_string()))?),
         };
-        let job = self.surfaces.create(id, spec_from_wire(request.spec)?).await?;
+        let (surfaces, spec) = (Arc::clone(&self.surfaces), spec_from_wire(request.spec)?);
+        let job = to_the_end(async move { surfaces.create(id, spec).await }).await?;
         let surface = job_to_wire(&job, &job.status());
         Ok(Response::new(wire::CreateSurfaceResponse { surface: Some(surface) }))
     }
@@ -172,7 +174,8 @@ impl SurfaceService for SurfaceHandler {
         &self,
         request: Request<wire::CancelSurfaceRequest>,
     ) -> Result<Response<wire::CancelSurfaceResponse>, Status> {
-        let job = self.surfaces.cancel(&name(&request.get_ref().name)?).await?;
+        let (surfaces, id) = (Arc::clone(&self.surfaces), name(&request.get_ref().name)?);
+        let job = to_the_end(async move { surfaces.cancel(&id).await }).await?;
         let surface = Some(job_to_wire(&job, &job.status()));
         Ok(Response::new(wire::CancelSurfaceResponse { surface }))
     }
@@ -181,7 +184,8 @@ impl SurfaceService for SurfaceHandler {
         &self,
         request: Request<wire::DeleteSurfaceRequest>,
     ) -> Result<Response<wire::DeleteSurfaceResponse>, Status> {
-        self.surfaces.delete(&name(&request.get_ref().name)?).await?;
+        let (surfaces, id) = (Arc::clone(&self.surfaces), name(&request.get_ref().name)?);
+        to_the_end(async move { surfaces.delete(&id).await }).await?;
         Ok(Response::new(wire::DeleteSurfaceResponse {}))
     }
 }

@@ -2,7 +2,18 @@
 
 pub mod catalog;
 pub mod evaluation;
+pub mod inference;
 pub mod job;
 pub mod surface;
 pub mod time;
 pub mod training;
+
+/// A number on the wire that stands for nothing that this version knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{number} is not one of its values: {known}")]
+pub struct UnknownNumber {
+    /// The number given.
+    pub number: i32,
+    /// The numbers there are, and what they stand for.
+    pub known: &'static str,
+}

@@ -31,6 +31,8 @@ pub enum ErrorReason {
     StoreUnavailable,
     /// The service is stopping.
     ShuttingDown,
+    /// No evaluator answers that could compute it.
+    NoEvaluator,
     /// The same tile failed on several evaluators.
     EvaluationFailed,
     /// Somebody asked for it to stop.
@@ -51,7 +53,8 @@ pub enum Retry {
 }
 
 impl ErrorReason {
-    const ALL: [Self; 13] = [
+    /// All of them.
+    pub const ALL: [Self; 14] = [
         Self::InvalidField,
         Self::InvalidContent,
         Self::NotFound,
@@ -62,6 +65,7 @@ impl ErrorReason {
         Self::QueueFull,
         Self::StoreUnavailable,
         Self::ShuttingDown,
+        Self::NoEvaluator,
         Self::EvaluationFailed,
         Self::Cancelled,
         Self::Internal,
@@ -80,6 +84,7 @@ impl ErrorReason {
             Self::QueueFull => ("QUEUE_FULL", Code::ResourceExhausted, Retry::Later),
             Self::StoreUnavailable => ("STORE_UNAVAILABLE", Code::Unavailable, Retry::Later),
             Self::ShuttingDown => ("SHUTTING_DOWN", Code::Unavailable, Retry::Later),
+            Self::NoEvaluator => ("NO_EVALUATOR", Code::Unavailable, Retry::Later),
             Self::EvaluationFailed => ("EVALUATION_FAILED", Code::Aborted, Retry::Elsewhere),
             Self::Cancelled => ("CANCELLED", Code::Cancelled, Retry::Never),
             Self::Internal => ("INTERNAL", Code::Internal, Retry::Elsewhere),
@@ -196,8 +201,15 @@ impl From<StoreError> for ApiError {
             StoreErrorKind::Corrupt => ErrorReason::DataCorrupt,
             StoreErrorKind::Unavailable => ErrorReason::StoreUnavailable,
         };
-        // What a backend says of itself is for the log of this process, not for whoever calls it.
-        let message = error.to_string();
+        let message = match error.trouble() {
+            Some(trouble) => {
+                // What a backend says of itself is for the log of this process, not for whoever calls it.
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%error, cause, "the store failed");
+                format!("{error}: {trouble}; try again later")
+            }
+            None => error.to_string(),
+        };
         let violations = match error {
             StoreError::Invalid { field, reason } => vec![FieldViolation { field, description: reason }],
             _ => Vec::new(),
@@ -232,6 +244,21 @@ impl Violations {
         value.map_err(|error| self.add(field, error.to_string())).ok()
     }
 
+    /// As [`Violations::check`], for a message in the field `field`: what is wrong with it is told by its path from
+    /// there.
+    pub fn check_message<T>(&mut self, field: &str, value: Result<T, ApiError>) -> Option<T> {
+        value.map_err(|error| self.add_below(field, error)).ok()
+    }
+
+    fn add_below(&mut self, field: &str, error: ApiError) {
+        if error.violations.is_empty() {
+            self.add(field, error.message);
+        }
+        for FieldViolation { field: inner, description } in error.violations {
+            self.add(format!("{field}.{inner}"), description);
+        }
+    }
+
     /// Returns `value` when no field is wrong.
     ///
     /// # Errors
@@ -243,7 +270,9 @@ impl Violations {
         }
     }
 
-    fn into_error(self) -> ApiError {
+    /// Returns the refusal of all that was noted.
+    #[must_use]
+    pub fn into_error(self) -> ApiError {
         let lines: Vec<String> = self.0.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
         ApiError { reason: ErrorReason::InvalidField, message: lines.join("; "), violations: self.0 }
     }
@@ -262,6 +291,14 @@ mod tests {
         let status = Status::from(error.clone());
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(ApiError::from_status(&status), error);
+    }
+
+    #[test]
+    fn a_field_of_a_message_in_a_field_is_told_by_its_path() {
+        let mut violations = Violations::default();
+        let wrong = Err::<(), _>(ApiError::field("random.ignore", "9 is not one of its values"));
+        assert_eq!(violations.check_message("spec.plane.x", wrong), None);
+        assert_eq!(violations.into_error().message, "spec.plane.x.random.ignore: 9 is not one of its values");
     }
 
     #[test]

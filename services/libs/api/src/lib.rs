@@ -40,6 +40,10 @@ package!(
     surface, "relief.surface.v1"
 );
 package!(
+    /// What networks make of samples.
+    inference, "relief.inference.v1"
+);
+package!(
     /// What the coordinator asks of evaluators.
     evaluator, "relief.evaluator.v1"
 );

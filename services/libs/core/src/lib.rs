@@ -27,7 +27,7 @@ pub use name::{CheckpointId, CheckpointName, DatasetId, DirectionName, NameError
 pub use philox::Philox;
 pub use point::{PointFlag, PointValue};
 pub use run::{Recipe, RecipeViolation, RunSpec};
-pub use spec::{DatasetSlice, DirectionSpec, Plane, Split, SurfaceSpec, SurfaceSpecError, UnknownWord};
+pub use spec::{DatasetSlice, DirectionSpec, InferenceSpec, Plane, Split, SurfaceSpec, SurfaceSpecError, UnknownWord};
 pub use state::{JobState, TransitionError};
 pub use tensor::{Tensor, TensorError, TensorMap};
 pub use tile::{Tile, TilePlan, TileShape, TileShapeError};

@@ -68,6 +68,17 @@ pub struct DatasetSlice {
     pub limit: Option<u64>,
 }
 
+/// What logits are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InferenceSpec {
+    /// The network; none for the one that the checkpoint belongs to.
+    pub network: Option<NetworkId>,
+    /// The parameters.
+    pub checkpoint: CheckpointName,
+    /// On which samples.
+    pub data: DatasetSlice,
+}
+
 /// A part of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,8 +12,11 @@ use crate::plane::ResidentPlane;
 use crate::program::Statistics;
 use crate::sample::{ResidentSamples, stray_target};
 
+mod inference;
 #[cfg(test)]
 mod tests;
+
+pub use inference::{Inference, LogitsSpan};
 
 /// A plane and samples, to be evaluated at any number of points.
 #[derive(Debug, Clone)]
@@ -106,11 +109,7 @@ impl PlaneSession {
         coefficients: &[f64],
         on_batch: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Evaluation, SessionError> {
-        let (expected, found) = (self.plane.n_directions(), coefficients.len());
-        if expected != found {
-            return Err(SessionError::Coefficients { expected, found });
-        }
-        let parameters = self.plane.parameters(coefficients);
+        let parameters = self.parameters(coefficients)?;
         let n_batches = self.samples.n_samples().div_ceil(self.batch_size);
         let mut n_done = 0;
         let batches = self.plane.device().map(
@@ -130,12 +129,30 @@ impl PlaneSession {
         }
     }
 
+    fn parameters(&self, coefficients: &[f64]) -> Result<Vec<Tensor<1>>, SessionError> {
+        let (expected, found) = (self.plane.n_directions(), coefficients.len());
+        if expected != found {
+            return Err(SessionError::Coefficients { expected, found });
+        }
+        Ok(self.plane.parameters(coefficients))
+    }
+
     fn evaluate_batch(&self, start: usize, parameters: &[Tensor<1>]) -> Result<BatchMetrics, SessionError> {
-        let len = self.batch_size.min(self.samples.n_samples() - start);
-        let input = self.samples.inputs(start, len);
+        let logits = self.forward_batch(start, parameters)?;
+        Ok(BatchMetrics::of(&logits, self.targets(start)))
+    }
+
+    /// The logits of the batch that begins with sample `start`, row-major.
+    fn forward_batch(&self, start: usize, parameters: &[Tensor<1>]) -> Result<Vec<f32>, SessionError> {
+        let input = self.samples.inputs(start, self.targets(start).len());
         let logits = self.plane.program().forward(parameters, input, Statistics::Running);
-        let logits = host_values(logits).map_err(SessionError::Device)?;
-        Ok(BatchMetrics::of(&logits, &self.samples.targets()[start..start + len]))
+        host_values(logits).map_err(SessionError::Device)
+    }
+
+    /// The targets of the batch that begins with sample `start`.
+    fn targets(&self, start: usize) -> &[u32] {
+        let targets = self.samples.targets();
+        &targets[start..(start + self.batch_size).min(targets.len())]
     }
 }
 

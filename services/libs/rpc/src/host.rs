@@ -17,7 +17,9 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
+use tower::util::MapResponseLayer;
 
+use crate::refusal::explained;
 use crate::trace::ServerTraceLayer;
 
 /// Why a server ended early.
@@ -127,6 +129,8 @@ impl ServiceHost {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(relief_api::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // The details of a refusal, which no service names.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         let reflection = |service_names: &[&str]| {
             service_names.iter().fold(reflection(), |builder, name| builder.with_service_name(*name))
@@ -135,8 +139,11 @@ impl ServiceHost {
         routes.add_service(reflection(&listed).build_v1().map_err(HostError::Reflection)?);
         routes.add_service(reflection(&listed).build_v1alpha().map_err(HostError::Reflection)?);
 
-        let server =
-            Server::builder().layer(ServerTraceLayer).add_routes(routes.routes()).serve_with_incoming_shutdown(
+        let server = Server::builder()
+            .layer(ServerTraceLayer)
+            .layer(MapResponseLayer::new(explained))
+            .add_routes(routes.routes())
+            .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 shutdown.clone().cancelled_owned(),
             );

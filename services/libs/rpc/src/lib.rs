@@ -2,7 +2,8 @@
 //! trace context that both carry.
 //!
 //! What holds: a server answers health checks from its first moment and says NOT_SERVING until it is ready; a trace
-//! that enters a process leaves it with every call made on its behalf.
+//! that enters a process leaves it with every call made on its behalf; a message that cannot be read is refused like any
+//! other bad input.
 //!
 //! What it does not do: it knows no service by name, sets no deadline and retries nothing; whoever calls knows how long
 //! an answer may take and what may be repeated.
@@ -10,6 +11,7 @@
 mod client;
 mod host;
 mod propagation;
+mod refusal;
 mod trace;
 
 pub use client::{ClientChannel, Endpoint, EndpointError, MAX_MESSAGE_BYTES, connect};

@@ -81,7 +81,7 @@ pub enum CheckpointError {
         dtype: String,
     },
     /// A finite float64 that float32 cannot hold.
-    #[error("tensor `{name}` holds {value}, which is beyond the range of float32")]
+    #[error("tensor `{name}` holds {value:e}, which is beyond the range of float32")]
     Range {
         /// The tensor.
         name: String,
@@ -96,6 +96,9 @@ pub enum CheckpointError {
         /// What does not match.
         source: TensorError,
     },
+    /// Two tensors of one name in a safetensors file.
+    #[error("the file has the tensor `{0}` twice")]
+    Repeated(String),
     /// The file cannot be made.
     #[error("cannot be written as safetensors")]
     Encode(#[source] SafeTensorError),
@@ -104,7 +107,10 @@ pub enum CheckpointError {
     Name,
 }
 
-/// Reads a checkpoint of any format, which is found by its content. Nothing that a file holds is executed.
+/// Reads a checkpoint of any format, which is found by its content. Nothing that a file holds is executed. float16 and
+/// bfloat16 are widened exactly, float64 is rounded to the nearest float32; integers and truth values are left out.
+///
+/// What is read takes memory in proportion to the file, whatever its headers state.
 ///
 /// # Errors
 /// When the file is of no known format, is damaged, or holds a floating-point type or value that does not fit.

@@ -181,7 +181,7 @@ fn merged(
         Some(record) => {
             let kept = [("mean", &import.mean, &record.mean), ("std", &import.std, &record.std)];
             for (field, given, kept) in kept {
-                if given.as_ref().is_some_and(|given| given != kept) {
+                if let Some(given) = given.as_ref().filter(|given| *given != kept) {
                     let reason = format!("{given:?} is not the dataset's own {kept:?}; leave it out to keep that");
                     return Err(StoreError::invalid(field, reason));
                 }

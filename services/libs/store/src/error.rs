@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use crate::failure::BackendFailure;
+
 /// Why an operation on the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -141,6 +143,21 @@ impl StoreError {
             | Self::List { .. }
             | Self::Delete { .. }
             | Self::Stopped(_) => StoreErrorKind::Unavailable,
+        }
+    }
+
+    /// What is wrong with the store where that is what failed, without anything that only those who run it should know.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&'static str> {
+        match self {
+            Self::Open { source }
+            | Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::List { source, .. }
+            | Self::Delete { source, .. } => {
+                Some(source.downcast_ref::<BackendFailure>().map_or("the store failed", BackendFailure::summary))
+            }
+            _ => None,
         }
     }
 

@@ -19,8 +19,24 @@ pub(crate) struct Origin {
 
 /// Why a request to a bucket failed. It has no source: a backend's own errors hold whole requests and answers.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct BackendFailure(String);
+#[error("{text}")]
+pub(crate) struct BackendFailure {
+    text: String,
+    trouble: Trouble,
+}
+
+impl BackendFailure {
+    /// The same for those who use the store without running it.
+    pub(crate) fn summary(&self) -> &'static str {
+        match self.trouble {
+            Trouble::Credentials => "the store refuses the service's credentials",
+            Trouble::Absent => "the store's bucket is not there",
+            Trouble::Silent => "the store does not answer in time",
+            Trouble::Unreachable => "the store cannot be reached",
+            Trouble::Other => "the store failed",
+        }
+    }
+}
 
 /// What a failure means to whoever runs the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +68,14 @@ impl Origin {
             Some(endpoint) => format!("{} at {endpoint}", self.url),
             None => self.url.clone(),
         };
-        BackendFailure(match trouble {
+        let text = match trouble {
             Trouble::Credentials => format!("{store} refuses the credentials ({detail}); check {}", self.credentials()),
             Trouble::Absent => format!("{store} is not there ({detail}); check the name, and that the bucket exists"),
             Trouble::Silent => format!("{store} does not answer in time ({detail}); check {}", self.way()),
             Trouble::Unreachable => format!("{store} cannot be reached ({detail}); check {}", self.way()),
             Trouble::Other => format!("{store} failed ({detail})"),
-        })
+        };
+        BackendFailure { text, trouble }
     }
 
     fn credentials(&self) -> &'static str {

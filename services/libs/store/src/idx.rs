@@ -221,24 +221,4 @@ mod tests {
         let negative = Bytes::from_static(&[0, 0, 12, 1, 0, 0, 0, 1, 255, 255, 255, 255]);
         assert!(matches!(Idx::parse_labels(&negative), Err(IdxError::Negative { idx: 0, value: -1 })));
     }
-
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
-
-        #[test]
-        fn damage_never_panics(
-            is_packed in proptest::prelude::any::<bool>(),
-            changes in proptest::collection::vec(proptest::prelude::any::<(proptest::sample::Index, u8)>(), 1..4),
-        ) {
-            let whole = file(&[2, 3, 4], 24);
-            let mut damaged = if is_packed { gzip(&whole) } else { whole }.to_vec();
-            for (place, byte) in changes {
-                let place = place.index(damaged.len());
-                damaged[place] = byte;
-            }
-            let damaged = Bytes::from(damaged);
-            let _ = parse(&damaged);
-            let _ = Idx::parse_labels(&damaged);
-        }
-    }
 }

@@ -3,7 +3,9 @@
 mod centre;
 mod evaluator;
 mod health;
+mod inference;
 mod job;
+mod reference;
 mod refusals;
 mod restart;
 mod s3;

@@ -7,6 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use relief_api::plot::v1::{self as wire, PlotFormat};
 use relief_core::{Axis, CheckpointName, DatasetId, Ignore, NetworkId, Normalization, Split, SurfaceId, TileShape};
 
+use super::number::whole;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum SurfaceCommand {
     /// Compute a surface (two axes) or a curve (one); prints its name
@@ -77,7 +79,7 @@ pub(crate) struct CreateArguments {
     #[arg(long, default_value = "bias_bn")]
     pub(crate) ignore: Ignore,
     /// Seeds the directions
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     pub(crate) seed: u64,
     /// A safetensors file with the first direction, used as it is: nothing is scaled or ignored, and a tensor that it
     /// does not name does not move
@@ -87,7 +89,7 @@ pub(crate) struct CreateArguments {
     #[arg(long, value_name = "FILE", requires = "y")]
     pub(crate) y_direction: Option<PathBuf>,
     /// Only the first so many samples; all unless given
-    #[arg(long, value_name = "SAMPLES", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SAMPLES", value_parser = whole(1..=u64::MAX))]
     pub(crate) limit: Option<u64>,
     /// The points that one evaluator computes at a time; chosen by the server unless given
     #[arg(long, value_name = "ROWSxCOLUMNS")]

@@ -44,7 +44,8 @@ fn a_wrong_value_is_refused_with_its_flag_its_value_and_what_would_be_right() {
         (&["--x=0:1:3", "--normalization", "sum"], &["--normalization", "sum", "filter, layer, weight, none"]),
         (&["--x=0:1:3", "--ignore", "all"], &["--ignore", "all", "bias_bn, none"]),
         (&["--x=0:1:3", "--split", "val"], &["--split", "val", "train, test"]),
-        (&["--x=0:1:3", "--limit", "0"], &["--limit", "0", "1.."]),
+        (&["--x=0:1:3", "--limit", "0"], &["--limit", "0", "from 1 to"]),
+        (&["--x=0:1:3", "--seed", "x"], &["--seed", "'x'", "a whole number from 0 to 18446744073709551615"]),
     ] {
         let error = refusal(more);
         assert_eq!(error.kind(), ErrorKind::ValueValidation, "{more:?}");

@@ -3,13 +3,13 @@
 use relief_store::{DatasetFormat, SampleStorage};
 
 use crate::catalog::v1;
-use crate::error::ApiError;
+use crate::convert::UnknownNumber;
 
 /// Returns the format that a message names; IDX when it names none.
 ///
 /// # Errors
 /// For a number that this version does not know.
-pub fn format_from_wire(format: i32) -> Result<DatasetFormat, ApiError> {
+pub fn format_from_wire(format: i32) -> Result<DatasetFormat, UnknownNumber> {
     match v1::DatasetFormat::try_from(format) {
         Ok(v1::DatasetFormat::Unspecified | v1::DatasetFormat::Idx) => Ok(DatasetFormat::Idx),
         Ok(v1::DatasetFormat::Cifar10) => Ok(DatasetFormat::Cifar10),
@@ -17,9 +17,8 @@ pub fn format_from_wire(format: i32) -> Result<DatasetFormat, ApiError> {
         Ok(v1::DatasetFormat::Safetensors) => Ok(DatasetFormat::Safetensors),
         Ok(v1::DatasetFormat::Npz) => Ok(DatasetFormat::Npz),
         Err(_) => {
-            let message =
-                format!("{format} is not one of its values: 1 IDX, 2 CIFAR-10, 3 CIFAR-100, 4 safetensors, 5 npz");
-            Err(ApiError::field("format", message))
+            let known = "1 IDX, 2 CIFAR-10, 3 CIFAR-100, 4 safetensors, 5 npz";
+            Err(UnknownNumber { number: format, known })
         }
     }
 }
@@ -43,7 +42,7 @@ mod tests {
         assert_eq!(format_from_wire(5), Ok(DatasetFormat::Npz));
         for unknown in [-1, 6] {
             let error = format_from_wire(unknown).expect_err("unknown");
-            assert!(error.violations[0].description.starts_with(&unknown.to_string()));
+            assert!(error.to_string().starts_with(&unknown.to_string()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tiles on their way to an evaluator, and points on their way back.
+//! Tiles on their way to an evaluator, and points on their way back; requests for logits on the same way.
 
 use relief_core::{DatasetId, Digest, DirectionSpec, PointValue, Split};
 
@@ -57,24 +57,54 @@ pub struct TileRequest {
     pub numeric_class: String,
 }
 
+/// A checkpoint, and the samples that it is evaluated on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogitsRequest {
+    /// The network's ONNX file.
+    pub network: BlobRef,
+    /// The safetensors file.
+    pub checkpoint: BlobRef,
+    /// The samples.
+    pub samples: SamplesRef,
+}
+
+/// Returns the request as a message.
+#[must_use]
+pub fn logits_to_wire(request: &LogitsRequest) -> v1::ComputeLogitsRequest {
+    v1::ComputeLogitsRequest {
+        protocol_version: PROTOCOL_VERSION,
+        network: Some(blob_to_wire(&request.network)),
+        checkpoint: Some(blob_to_wire(&request.checkpoint)),
+        dataset: Some(samples_to_wire(&request.samples)),
+    }
+}
+
+/// Returns what a message asks the logits of.
+///
+/// # Errors
+/// `VERSION_MISMATCH` for another protocol version, else with every field that is wrong.
+pub fn logits_from_wire(request: v1::ComputeLogitsRequest) -> Result<LogitsRequest, ApiError> {
+    check_version(request.protocol_version)?;
+    let mut wrong = Violations::default();
+    let network = blob_from_wire(&mut wrong, "network", request.network);
+    let checkpoint = blob_from_wire(&mut wrong, "checkpoint", request.checkpoint);
+    let samples = samples_from_wire(&mut wrong, request.dataset);
+    let request = network.zip(checkpoint).zip(samples);
+    wrong.finish(request.map(|((network, checkpoint), samples)| LogitsRequest { network, checkpoint, samples }))
+}
+
 /// Returns the request as a message.
 #[must_use]
 pub fn tile_to_wire(request: &TileRequest) -> v1::EvaluateTileRequest {
-    let blob = |blob: &BlobRef| v1::Blob { path: blob.path.clone(), digest: blob.digest.to_string() };
     v1::EvaluateTileRequest {
         protocol_version: PROTOCOL_VERSION,
         surface: request.surface.clone(),
         tile_index: request.tile_idx,
         attempt: request.attempt,
-        network: Some(blob(&request.network)),
-        checkpoint: Some(blob(&request.checkpoint)),
+        network: Some(blob_to_wire(&request.network)),
+        checkpoint: Some(blob_to_wire(&request.checkpoint)),
         directions: request.directions.iter().map(direction_to_wire).collect(),
-        dataset: Some(v1::DatasetBlob {
-            name: request.samples.dataset.to_string(),
-            digest: request.samples.digest.to_string(),
-            split: split_to_wire(request.samples.split).into(),
-            limit: request.samples.limit.unwrap_or(0),
-        }),
+        dataset: Some(samples_to_wire(&request.samples)),
         points: request.points.iter().map(|(x, y)| v1::Coordinate { x: *x, y: *y }).collect(),
         numeric_class: request.numeric_class.clone(),
     }
@@ -85,13 +115,7 @@ pub fn tile_to_wire(request: &TileRequest) -> v1::EvaluateTileRequest {
 /// # Errors
 /// `VERSION_MISMATCH` for another protocol version, else with every field that is wrong.
 pub fn tile_from_wire(request: v1::EvaluateTileRequest) -> Result<TileRequest, ApiError> {
-    if request.protocol_version != PROTOCOL_VERSION {
-        let message = format!(
-            "protocol_version: this evaluator speaks version {PROTOCOL_VERSION}, the request is of version {}",
-            request.protocol_version
-        );
-        return Err(ApiError::new(ErrorReason::VersionMismatch, message));
-    }
+    check_version(request.protocol_version)?;
     let mut wrong = Violations::default();
     let network = blob_from_wire(&mut wrong, "network", request.network);
     let checkpoint = blob_from_wire(&mut wrong, "checkpoint", request.checkpoint);
@@ -101,15 +125,9 @@ pub fn tile_from_wire(request: v1::EvaluateTileRequest) -> Result<TileRequest, A
     let directions: Vec<DirectionSpec> = request
         .directions
         .into_iter()
-        .filter_map(|direction| wrong.check("directions", direction_from_wire(direction)))
+        .filter_map(|direction| wrong.check_message("directions", direction_from_wire(direction)))
         .collect();
-    let samples = match request.dataset {
-        Some(dataset) => samples_from_wire(&mut wrong, dataset),
-        None => {
-            wrong.add("dataset", "missing");
-            None
-        }
-    };
+    let samples = samples_from_wire(&mut wrong, request.dataset);
     if !(1..=MAX_POINTS).contains(&request.points.len()) {
         wrong.add("points", format!("{} given; a tile has 1 to {MAX_POINTS}", request.points.len()));
     }
@@ -131,6 +149,20 @@ pub fn tile_from_wire(request: v1::EvaluateTileRequest) -> Result<TileRequest, A
     wrong.finish(request)
 }
 
+fn check_version(version: u32) -> Result<(), ApiError> {
+    if version == PROTOCOL_VERSION {
+        return Ok(());
+    }
+    let message = format!(
+        "protocol_version: this evaluator speaks version {PROTOCOL_VERSION}, the request is of version {version}"
+    );
+    Err(ApiError::new(ErrorReason::VersionMismatch, message))
+}
+
+fn blob_to_wire(blob: &BlobRef) -> v1::Blob {
+    v1::Blob { path: blob.path.clone(), digest: blob.digest.to_string() }
+}
+
 fn blob_from_wire(wrong: &mut Violations, field: &str, blob: Option<v1::Blob>) -> Option<BlobRef> {
     let Some(blob) = blob else {
         wrong.add(field, "missing");
@@ -144,7 +176,20 @@ fn blob_from_wire(wrong: &mut Violations, field: &str, blob: Option<v1::Blob>) -
     digest.filter(|_| is_inside).map(|digest| BlobRef { path: blob.path, digest })
 }
 
-fn samples_from_wire(wrong: &mut Violations, dataset: v1::DatasetBlob) -> Option<SamplesRef> {
+fn samples_to_wire(samples: &SamplesRef) -> v1::DatasetBlob {
+    v1::DatasetBlob {
+        name: samples.dataset.to_string(),
+        digest: samples.digest.to_string(),
+        split: split_to_wire(samples.split).into(),
+        limit: samples.limit.unwrap_or(0),
+    }
+}
+
+fn samples_from_wire(wrong: &mut Violations, dataset: Option<v1::DatasetBlob>) -> Option<SamplesRef> {
+    let Some(dataset) = dataset else {
+        wrong.add("dataset", "missing");
+        return None;
+    };
     let name = wrong.check("dataset.name", dataset.name.parse());
     let digest = wrong.check("dataset.digest", dataset.digest.parse());
     let split = wrong.check("dataset.split", split_from_wire(dataset.split));
@@ -208,6 +253,17 @@ mod tests {
     #[test]
     fn a_tile_survives_the_wire() {
         assert_eq!(tile_from_wire(tile_to_wire(&good())), Ok(good()));
+    }
+
+    #[test]
+    fn a_request_for_logits_survives_the_wire() {
+        let TileRequest { network, checkpoint, samples, .. } = good();
+        let request = LogitsRequest { network, checkpoint, samples };
+        assert_eq!(logits_from_wire(logits_to_wire(&request)), Ok(request.clone()));
+        let wrong = v1::ComputeLogitsRequest { dataset: None, network: None, ..logits_to_wire(&request) };
+        let error = logits_from_wire(wrong).expect_err("two parts are missing");
+        let fields: Vec<&str> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["network", "dataset"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use relief_core::{
 };
 
 use crate::catalog::v1 as catalog;
+use crate::convert::UnknownNumber;
 use crate::error::{ApiError, Violations};
 use crate::surface::v1;
 
@@ -23,7 +24,7 @@ pub fn spec_from_wire(spec: Option<v1::SurfaceSpec>) -> Result<SurfaceSpec, ApiE
     let plane = required(&mut wrong, "spec.plane", spec.plane, Ok::<_, ApiError>)
         .and_then(|plane| plane_from_wire(&mut wrong, plane));
     let data = required(&mut wrong, "spec.data", spec.data, Ok::<_, ApiError>)
-        .and_then(|data| slice_from_wire(&mut wrong, data));
+        .and_then(|data| slice_from_wire(&mut wrong, "spec.data", data));
     let tile = optional(&mut wrong, "spec.tile", spec.tile, |t| TileShape::new(t.rows, t.columns));
 
     let spec = (|| {
@@ -58,7 +59,7 @@ pub fn spec_to_wire(spec: &SurfaceSpec) -> v1::SurfaceSpec {
     }
 }
 
-fn required<W, T, E: std::fmt::Display>(
+pub(super) fn required<W, T, E: std::fmt::Display>(
     wrong: &mut Violations,
     field: &str,
     value: Option<W>,
@@ -67,7 +68,7 @@ fn required<W, T, E: std::fmt::Display>(
     match value {
         Some(value) => wrong.check(field, convert(value)),
         None => {
-            wrong.add(field, "missing");
+            wrong.add(field, "missing; it must be given");
             None
         }
     }
@@ -97,16 +98,22 @@ fn axis_to_wire(axis: Axis) -> v1::Axis {
 
 fn plane_from_wire(wrong: &mut Violations, plane: v1::Plane) -> Option<Plane> {
     let origin = wrong.check("spec.plane.origin", plane.origin.parse());
-    let x = required(wrong, "spec.plane.x", plane.x, direction_from_wire);
-    let y = optional(wrong, "spec.plane.y", plane.y, direction_from_wire);
+    let x = required(wrong, "spec.plane.x", plane.x, Ok::<_, ApiError>)
+        .and_then(|x| wrong.check_message("spec.plane.x", direction_from_wire(x)));
+    let y = match plane.y {
+        Some(y) => wrong.check_message("spec.plane.y", direction_from_wire(y)).map(Some),
+        None => Some(None),
+    };
     Some(Plane { origin: origin?, x: x?, y: y? })
 }
 
-fn slice_from_wire(wrong: &mut Violations, data: v1::DatasetSlice) -> Option<DatasetSlice> {
-    let dataset = wrong.check("spec.data.dataset", data.dataset.parse());
-    let split = wrong.check("spec.data.split", split_from_wire(data.split));
+/// Returns the samples that a message names, and notes what is wrong with it below `field`.
+pub(super) fn slice_from_wire(wrong: &mut Violations, field: &str, data: v1::DatasetSlice) -> Option<DatasetSlice> {
+    let dataset = wrong.check(&format!("{field}.dataset"), data.dataset.parse());
+    let split = wrong.check(&format!("{field}.split"), split_from_wire(data.split));
     if data.limit == Some(0) {
-        wrong.add("spec.data.limit", "0 leaves nothing to evaluate; leave it out for all samples");
+        wrong.add(format!("{field}.limit"), "0 leaves nothing to evaluate; leave it out for all samples");
+        return None;
     }
     Some(DatasetSlice { dataset: dataset?, split: split?, limit: data.limit })
 }
@@ -133,12 +140,19 @@ pub fn direction_from_wire(direction: v1::Direction) -> Result<DirectionSpec, Ap
         Ok(v1::Normalization::Layer) => Normalization::Layer,
         Ok(v1::Normalization::Weight) => Normalization::Weight,
         Ok(v1::Normalization::None) => Normalization::None,
-        Err(_) => return Err(unknown_number("normalization", random.normalization)),
+        Err(_) => {
+            let known = "1 filter, 2 layer, 3 weight, 4 none";
+            let unknown = UnknownNumber { number: random.normalization, known };
+            return Err(ApiError::field("random.normalization", unknown.to_string()));
+        }
     };
     let ignore = match v1::Ignore::try_from(random.ignore) {
         Ok(v1::Ignore::Unspecified | v1::Ignore::BiasBn) => Ignore::BiasBn,
         Ok(v1::Ignore::None) => Ignore::None,
-        Err(_) => return Err(unknown_number("ignore", random.ignore)),
+        Err(_) => {
+            let unknown = UnknownNumber { number: random.ignore, known: "1 bias_bn, 2 none" };
+            return Err(ApiError::field("random.ignore", unknown.to_string()));
+        }
     };
     Ok(DirectionSpec::Random { seed: random.seed, normalization, ignore })
 }
@@ -171,11 +185,11 @@ pub fn direction_to_wire(direction: &DirectionSpec) -> v1::Direction {
 ///
 /// # Errors
 /// For a number that this version does not know.
-pub fn split_from_wire(split: i32) -> Result<Split, ApiError> {
+pub fn split_from_wire(split: i32) -> Result<Split, UnknownNumber> {
     match catalog::Split::try_from(split) {
         Ok(catalog::Split::Unspecified | catalog::Split::Train) => Ok(Split::Train),
         Ok(catalog::Split::Test) => Ok(Split::Test),
-        Err(_) => Err(unknown_number("split", split)),
+        Err(_) => Err(UnknownNumber { number: split, known: "1 train, 2 test" }),
     }
 }
 
@@ -186,10 +200,6 @@ pub fn split_to_wire(split: Split) -> catalog::Split {
         Split::Train => catalog::Split::Train,
         Split::Test => catalog::Split::Test,
     }
-}
-
-fn unknown_number(field: &str, number: i32) -> ApiError {
-    ApiError::field(field, format!("{number} is not one of its values"))
 }
 
 #[cfg(test)]
@@ -229,7 +239,7 @@ mod tests {
             plane.y = Some(v1::Direction { source: Some(v1::direction::Source::Stored(stored)) });
         }
         let error = spec_from_wire(Some(wire)).expect_err("no digest");
-        assert_eq!(error.violations[0].field, "spec.plane.y");
+        assert_eq!(error.violations[0].field, "spec.plane.y.stored.name");
     }
 
     #[test]
@@ -241,10 +251,17 @@ mod tests {
             data.limit = Some(0);
             data.split = 9;
         }
+        let random = v1::RandomDirection { normalization: 8, ..v1::RandomDirection::default() };
+        if let Some(plane) = &mut spec.plane {
+            plane.x = Some(v1::Direction { source: Some(v1::direction::Source::Random(random)) });
+        }
         spec.tile = Some(v1::TileShape { rows: 0, columns: 1 });
-        let error = spec_from_wire(Some(spec)).expect_err("five wrong fields");
+        let error = spec_from_wire(Some(spec)).expect_err("six wrong fields");
         let fields: Vec<&str> = error.violations.iter().map(|v| v.field.as_str()).collect();
-        assert_eq!(fields, ["spec.network", "spec.x", "spec.data.split", "spec.data.limit", "spec.tile"]);
+        let direction = "spec.plane.x.random.normalization";
+        assert_eq!(fields, ["spec.network", "spec.x", direction, "spec.data.split", "spec.data.limit", "spec.tile"]);
+        let known = "spec.data.split: 9 is not one of its values: 1 train, 2 test";
+        assert!(error.message.contains(known), "{error}");
     }
 
     #[test]

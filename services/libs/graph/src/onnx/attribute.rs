@@ -53,7 +53,7 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn tensor(&self, name: &str) -> Result<Option<&'a TensorProto>, NodeProblem> {
-        Ok(self.find(name, AttributeType::Tensor)?.and_then(|attribute| attribute.t.as_ref()))
+        Ok(self.find(name, AttributeType::Tensor)?.and_then(|attribute| attribute.t.as_deref()))
     }
 
     /// The text of an attribute, or `default`.
@@ -95,6 +95,13 @@ impl<'a> Attributes<'a> {
             found if found == supported => Ok(()),
             found => Err(self.unsupported(format!("{name} {found}, only {supported} is"))),
         }
+    }
+
+    /// An axis of a tensor of `rank` axes, which may be counted from the end.
+    pub(super) fn axis(&self, name: &str, axis: i64, rank: usize) -> Result<usize, NodeProblem> {
+        let counted = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
+        let place = usize::try_from(counted).ok().filter(|place| *place < rank);
+        place.ok_or_else(|| self.invalid(name, axis.to_string(), &format!("within the {rank} axes of its input")))
     }
 
     pub(super) fn unsupported(&self, detail: impl Into<String>) -> NodeProblem {

@@ -95,13 +95,19 @@ impl Constant {
         }
     }
 
-    /// The constant made of these entries of this one, under other dimensions; none when an index is beyond it.
-    pub(super) fn pick(&self, dims: Vec<usize>, indices: impl Iterator<Item = usize>) -> Option<Self> {
+    /// The memory that an entry takes.
+    pub(super) fn entry_bytes(&self) -> usize {
+        match &self.entries {
+            Entries::Ints(_) => size_of::<Size>(),
+            Entries::Floats(_) => size_of::<f32>(),
+        }
+    }
+
+    /// The constant made of these `n` entries of this one, under other dimensions; none when an index is beyond it.
+    pub(super) fn pick(&self, dims: Vec<usize>, n: usize, indices: impl Iterator<Item = usize>) -> Option<Self> {
         let entries = match &self.entries {
-            Entries::Ints(values) => Entries::Ints(indices.map(|idx| values.get(idx).copied()).collect::<Option<_>>()?),
-            Entries::Floats(values) => {
-                Entries::Floats(indices.map(|idx| values.get(idx).copied()).collect::<Option<_>>()?)
-            }
+            Entries::Ints(values) => Entries::Ints(pick(values, n, indices)?),
+            Entries::Floats(values) => Entries::Floats(pick(values, n, indices)?),
         };
         Some(Self { dims, entries })
     }
@@ -119,6 +125,14 @@ impl Constant {
         self.sizes()?.iter().map(|size| size.value()).collect()
     }
 
+    /// The integers of a tensor, when they do not depend on the batch.
+    pub(super) fn integers_of_any_rank(&self) -> Option<Vec<i64>> {
+        match &self.entries {
+            Entries::Ints(values) => values.iter().map(|size| size.value()).collect(),
+            Entries::Floats(_) => None,
+        }
+    }
+
     /// The only entry, as a number.
     pub(super) fn number(&self) -> Option<f32> {
         match &self.entries {
@@ -134,6 +148,14 @@ impl Constant {
             _ => None,
         }
     }
+}
+
+fn pick<T: Copy>(values: &[T], n: usize, indices: impl Iterator<Item = usize>) -> Option<Vec<T>> {
+    let mut picked = Vec::with_capacity(n);
+    for idx in indices {
+        picked.push(*values.get(idx)?);
+    }
+    Some(picked)
 }
 
 fn read_entries(proto: &TensorProto) -> Result<Option<Entries>, String> {

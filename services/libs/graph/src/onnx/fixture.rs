@@ -70,7 +70,7 @@ impl File {
     fn constant(mut self, name: &str, value: TensorProto) -> Self {
         let attribute = AttributeProto {
             name: "value".to_owned(),
-            t: Some(value),
+            t: Some(Box::new(value)),
             r#type: AttributeType::Tensor as i32,
             ..Default::default()
         };

@@ -299,3 +299,18 @@ fn batch_normalisations_in_training_mode_are_refused() {
     }
     assert!(refusal(file).contains("training_mode 1, only 0 is"));
 }
+
+/// The reader tests damage files of these networks; without access to what makes them, they keep the files.
+#[test]
+fn the_seeds_of_the_reader_tests_are_these_networks() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/readers/seeds");
+    for (name, file) in [("dynamo", dynamo()), ("many_operators", many_operators())] {
+        let path = format!("{folder}/{name}.onnx");
+        let bytes = file.bytes();
+        if std::env::var_os("RELIEF_WRITE_SEEDS").is_some() {
+            std::fs::write(&path, &bytes).expect("a seed");
+        }
+        let is_same = std::fs::read(&path).is_ok_and(|seed| seed == bytes);
+        assert!(is_same, "{path} is another network; run this test with RELIEF_WRITE_SEEDS=1");
+    }
+}

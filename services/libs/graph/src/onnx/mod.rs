@@ -1,6 +1,7 @@
 //! Networks as ONNX files.
 
 mod attribute;
+mod census;
 mod constant;
 mod fold;
 mod lower;
@@ -16,8 +17,6 @@ mod write_node;
 mod fixture;
 #[cfg(test)]
 mod import_tests;
-#[cfg(test)]
-mod mutation_tests;
 #[cfg(test)]
 mod tests;
 
@@ -72,6 +71,19 @@ pub enum OnnxError {
     /// The bytes are not a model.
     #[error("the bytes are not an ONNX model")]
     Decode(#[from] prost::DecodeError),
+    /// More parts than any network has.
+    #[error("the ONNX model has more than {0} nodes, attributes, tensors and other parts")]
+    Parts(usize),
+    /// A name that is longer than names are.
+    #[error("the ONNX model has a name of {n_bytes} bytes, `{start}...`; at most {max} are read")]
+    Name {
+        /// Its first characters.
+        start: String,
+        /// Its length.
+        n_bytes: usize,
+        /// The most that is read.
+        max: usize,
+    },
     /// The model has no graph.
     #[error("the ONNX model has no graph")]
     NoGraph,

@@ -55,12 +55,12 @@ fn folded_normalization(graph: &Graph) -> Option<String> {
 
 /// Weights whose dimension 0 is not that of the neurons.
 fn transposed_weights(graph: &Graph) -> Option<String> {
-    let is_parameter = |name: &&String| graph.parameters().iter().any(|parameter| parameter.name == **name);
+    let parameters: HashSet<&str> = graph.parameters().iter().map(|parameter| parameter.name.as_str()).collect();
     let weights = graph.nodes().iter().filter_map(|node| match node.op {
         Op::MatMul | Op::Gemm(Gemm { transposes_b: false, .. }) => node.inputs.get(1),
         _ => None,
     });
-    let weights: Vec<&str> = weights.filter(is_parameter).map(String::as_str).collect();
+    let weights: Vec<&str> = weights.map(String::as_str).filter(|name| parameters.contains(name)).collect();
     (!weights.is_empty()).then(|| {
         format!(
             "the file holds these weights as (in, out), so that filter normalisation goes by inputs instead of neurons \

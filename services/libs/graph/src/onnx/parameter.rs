@@ -24,7 +24,7 @@ pub(super) struct Named {
 /// An initializer that is read as two kinds is two parameters that happened to be equal when the file was written; all
 /// but the first are named after their kind too.
 pub(super) fn name_parameters(reader: &Reader<'_>, mut nodes: Vec<Node>) -> Result<Named, OnnxError> {
-    let kinds = Kinds::of(&nodes);
+    let mut kinds = Kinds::of(&nodes);
     let uses: Vec<(usize, usize, String, Option<ParameterKind>)> = nodes
         .iter()
         .enumerate()
@@ -78,8 +78,10 @@ pub(super) fn name_parameters(reader: &Reader<'_>, mut nodes: Vec<Node>) -> Resu
 
 fn fresh(taken: &mut HashSet<String>, name: &str, kind: ParameterKind) -> String {
     let mut own = format!("{name}.{}", kind.to_string().replace(' ', "_"));
+    let mut n_tries = 0;
     while !taken.insert(own.clone()) {
-        own.push('_');
+        n_tries += 1;
+        own = format!("{name}.{}_{n_tries}", kind.to_string().replace(' ', "_"));
     }
     own
 }
@@ -87,6 +89,8 @@ fn fresh(taken: &mut HashSet<String>, name: &str, kind: ParameterKind) -> String
 /// The first readers of everything, to see what a parameter comes to be used as.
 struct Kinds {
     first_readers: HashMap<String, (usize, usize)>,
+    /// What was found for nodes that only give a parameter another form.
+    through: HashMap<usize, ParameterKind>,
 }
 
 impl Kinds {
@@ -97,24 +101,31 @@ impl Kinds {
                 first_readers.entry(name.clone()).or_insert((node, idx));
             }
         }
-        Self { first_readers }
+        Self { first_readers, through: HashMap::new() }
     }
 
     /// What a parameter is that stands in the place `idx` of a node's inputs; through nodes that only give it another
     /// form, what it is to the first node that computes with it.
-    fn at(&self, nodes: &[Node], mut node: usize, mut idx: usize) -> ParameterKind {
-        loop {
+    fn at(&mut self, nodes: &[Node], mut node: usize, mut idx: usize) -> ParameterKind {
+        let mut passed = Vec::new();
+        let kind = loop {
             let Node { op, output, .. } = &nodes[node];
             match op {
-                Op::Add | Op::Sub => return ParameterKind::Bias,
-                Op::Mul | Op::Div => return ParameterKind::NormScale,
+                Op::Add | Op::Sub => break ParameterKind::Bias,
+                Op::Mul | Op::Div => break ParameterKind::NormScale,
                 Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } | Op::Concat { .. } => {}
-                _ => return op.slot_kind(idx).unwrap_or(ParameterKind::Weight),
+                _ => break op.slot_kind(idx).unwrap_or(ParameterKind::Weight),
             }
+            if let Some(kind) = self.through.get(&node) {
+                break *kind;
+            }
+            passed.push(node);
             match self.first_readers.get(output) {
                 Some(reader) => (node, idx) = *reader,
-                None => return ParameterKind::Weight,
+                None => break ParameterKind::Weight,
             }
-        }
+        };
+        self.through.extend(passed.into_iter().map(|node| (node, kind)));
+        kind
     }
 }

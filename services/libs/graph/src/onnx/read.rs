@@ -9,7 +9,7 @@ use super::parameter::{Named, name_parameters};
 use super::reader::{Known, Reader};
 use super::wire::tensor_proto::DataType;
 use super::wire::{self, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
-use super::{OnnxError, OnnxModel, note, tensor};
+use super::{OnnxError, OnnxModel, census, note, tensor};
 use crate::graph::{Graph, Node};
 use crate::inference::GraphError;
 use crate::op::Op;
@@ -22,20 +22,26 @@ impl Graph {
     /// itself, become constants of the network. What depends on shapes and constants alone is computed here. Nodes and
     /// initializers that do not lead to the output are left out. Weights in a file of their own are not looked for.
     ///
+    /// Reading takes memory in proportion to the file: how many parts it has, how long names are and how much is
+    /// computed is bounded.
+    ///
     /// # Errors
     /// When the bytes are not ONNX, the graph does not have one image or vector as input and one output, an initializer
     /// is not float32 or contradicts its shape, nodes are not supported (all of them are named), or the nodes do not
     /// make a valid network.
     pub fn from_onnx(bytes: &[u8]) -> Result<OnnxModel, OnnxError> {
+        census::check_parts(bytes)?;
         let model = ModelProto::decode(bytes)?;
+        let graph = model.graph.as_ref().ok_or(OnnxError::NoGraph)?;
         let opset = opset(&model)?;
-        let graph = model.graph.ok_or(OnnxError::NoGraph)?;
+        census::check_names(graph)?;
+        check_unique(graph)?;
         let initializers: HashMap<&str, &TensorProto> =
             graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        let input = only_input(&graph, &initializers)?;
+        let input = only_input(graph, &initializers)?;
         let declared = Declared::read(input)?;
-        let output = only_output(&graph)?;
-        let live = live_nodes(&graph, output);
+        let output = only_output(graph)?;
+        let live = live_nodes(graph, output);
         let read = live.iter().flat_map(|node| &node.input).map(String::as_str).chain([output]).collect();
         let mut reader = Reader::new(opset, declared.batch, read, initializers);
         declared.define(&input.name, &mut reader)?;
@@ -51,7 +57,7 @@ impl Graph {
         let Named { nodes, parameters, initializers, notes } = name_parameters(&reader, nodes)?;
         let name = if graph.name.is_empty() { "network" } else { graph.name.as_str() };
         let network = Self::with_constants(name, input.name.as_str(), declared.shape, nodes, parameters, constants)?;
-        let notes = note::of_file(&graph).into_iter().chain(note::of_network(&network)).chain(notes).collect();
+        let notes = note::of_file(graph).into_iter().chain(note::of_network(&network)).chain(notes).collect();
         Ok(OnnxModel { graph: network, initializers, notes })
     }
 }
@@ -60,6 +66,17 @@ fn opset(model: &ModelProto) -> Result<i64, OnnxError> {
     const OLDEST: i64 = 9;
     let version = model.opset_import.iter().find(|opset| is_onnx(&opset.domain)).map_or(1, |opset| opset.version);
     if version < OLDEST { Err(OnnxError::Opset(version)) } else { Ok(version) }
+}
+
+/// Every initializer and every output of a node has a name of its own.
+fn check_unique(graph: &GraphProto) -> Result<(), OnnxError> {
+    let initializers = graph.initializer.iter().map(|tensor| &tensor.name);
+    let outputs = graph.node.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty());
+    let mut seen = HashSet::new();
+    match initializers.chain(outputs).find(|name| !seen.insert(name.as_str())) {
+        Some(name) => Err(GraphError::DuplicateName(name.clone()).into()),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn is_onnx(domain: &str) -> bool {

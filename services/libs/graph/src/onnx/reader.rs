@@ -7,6 +7,7 @@ use relief_core::{Tensor, TensorMap};
 
 use super::attribute::{Attributes, NodeProblem, node_name};
 use super::constant::{Constant, Entries};
+use super::fold::product;
 use super::tensor;
 use super::wire::tensor_proto::DataType;
 use super::wire::{NodeProto, TensorProto};
@@ -16,8 +17,10 @@ use crate::inference::{GraphError, Scope};
 use crate::op::Op;
 use crate::value_shape::ValueShape;
 
-/// The most entries that all constants made while a file is read may have together.
-const MAX_FOLDED_ENTRIES: usize = 1 << 22;
+/// The most bytes of constants that are made or looked at while a file is read, each as often as a node does so. It
+/// bounds the time as well as the memory: any number of nodes may read the same large constant. Biases of zeros that are
+/// computed from shapes take the most, some megabytes in networks of hundreds of layers.
+const MAX_FOLDED_BYTES: usize = 16 << 20;
 
 /// A tensor of the file by what it is.
 #[derive(Debug, Clone)]
@@ -54,7 +57,9 @@ pub(super) struct Reader<'a> {
     pub(super) weights: HashMap<String, String>,
     pub(super) scope: Scope,
     tensors: HashMap<String, Known>,
-    n_free_entries: usize,
+    n_free_bytes: usize,
+    /// Counts the names that were taken, so that none is tried twice.
+    n_fresh: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -75,7 +80,8 @@ impl<'a> Reader<'a> {
             weights: HashMap::new(),
             scope: Scope::default(),
             tensors: HashMap::new(),
-            n_free_entries: MAX_FOLDED_ENTRIES,
+            n_free_bytes: MAX_FOLDED_BYTES,
+            n_fresh: 0,
         }
     }
 
@@ -184,8 +190,15 @@ impl<'a> Reader<'a> {
         let unsupported = || Attributes { node }.unsupported(format!("input {} that is not constant", idx + 1));
         match self.input(node, idx)? {
             None => Ok(None),
-            Some(Known::Constant(_, constant)) => Ok(Some(constant)),
-            Some(Known::Weight { source, .. }) => self.initializer(&source)?.map(Some).ok_or_else(unsupported),
+            Some(Known::Constant(_, constant)) => {
+                self.reserve(node, Some(constant.len()), constant.entry_bytes())?;
+                Ok(Some(constant))
+            }
+            Some(Known::Weight { source, .. }) => {
+                let n_entries = product(&self.weight_dims(&source)?);
+                self.reserve(node, n_entries, size_of::<f32>())?;
+                self.initializer(&source)?.map(Some).ok_or_else(unsupported)
+            }
             Some(_) => Err(unsupported()),
         }
     }
@@ -297,20 +310,21 @@ impl<'a> Reader<'a> {
         self.define(&name.clone(), Known::Constant(name, Arc::new(constant)))
     }
 
-    /// Takes `n` entries from those that constants may have.
-    pub(super) fn reserve(&mut self, node: &NodeProto, n: Option<usize>) -> Result<(), NodeProblem> {
-        let left = n.and_then(|n| self.n_free_entries.checked_sub(n));
-        let detail = || format!("constants of more than {MAX_FOLDED_ENTRIES} entries together");
-        self.n_free_entries = left.ok_or_else(|| Attributes { node }.unsupported(detail()))?;
+    /// Takes `n` entries of `width` bytes from what constants may have.
+    pub(super) fn reserve(&mut self, node: &NodeProto, n: Option<usize>, width: usize) -> Result<(), NodeProblem> {
+        let left = n.and_then(|n| self.n_free_bytes.checked_sub(n.checked_mul(width)?));
+        let detail = || format!("constants of more than {MAX_FOLDED_BYTES} bytes together");
+        self.n_free_bytes = left.ok_or_else(|| Attributes { node }.unsupported(detail()))?;
         Ok(())
     }
 
     /// A name that nothing in the file has.
-    pub(super) fn fresh(&self, base: &str) -> String {
+    pub(super) fn fresh(&mut self, base: &str) -> String {
         let mut name = base.to_owned();
         while self.scope.shape(&name).is_some() || self.tensors.contains_key(&name) || self.read.contains(name.as_str())
         {
-            name.push('_');
+            self.n_fresh += 1;
+            name = format!("{base}_{}", self.n_fresh);
         }
         name
     }

@@ -3,8 +3,14 @@
 use super::wire::TensorProto;
 use super::wire::tensor_proto::{DataLocation, DataType};
 
+/// The most axes of a tensor of a file: more than any that is computed with, so that errors name what is wrong.
+pub(super) const MAX_AXES: usize = 8;
+
 /// The dimensions of a tensor.
 pub(super) fn dims(tensor: &TensorProto) -> Result<Vec<usize>, String> {
+    if tensor.dims.len() > MAX_AXES {
+        return Err(format!("has {} dimensions; at most {MAX_AXES} are read", tensor.dims.len()));
+    }
     let dims = tensor.dims.iter().map(|dim| u32::try_from(*dim).map(|dim| dim as usize));
     dims.collect::<Result<_, _>>().map_err(|_| format!("has the impossible shape {:?}", tensor.dims))
 }

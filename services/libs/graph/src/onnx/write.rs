@@ -48,7 +48,6 @@ impl Graph {
             initializer: self.parameters().iter().map(|parameter| write_initializer(parameter, weights)).collect(),
             input: vec![value_info(self.input_name(), &self.input_shape().dims())],
             output: vec![value_info(self.output_name(), &[self.n_classes()])],
-            ..GraphProto::default()
         };
         let (ir_version, version) = versions(self);
         let model = ModelProto {
@@ -111,7 +110,7 @@ pub(super) fn constant(name: &str, dims: Vec<i64>, data_type: DataType, raw_data
         op_type: "Constant".to_owned(),
         attribute: vec![AttributeProto {
             name: "value".to_owned(),
-            t: Some(value),
+            t: Some(Box::new(value)),
             r#type: AttributeType::Tensor as i32,
             ..AttributeProto::default()
         }],

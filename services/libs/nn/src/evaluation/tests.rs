@@ -98,6 +98,31 @@ fn the_centre_has_the_value_of_the_origin_and_points_do_not_drift() {
 }
 
 #[test]
+fn logits_come_in_order_and_are_worth_what_the_point_is() {
+    let graph = fixture::every_operator();
+    let origin = fixture::parameters(&graph, 1);
+    let device = device(2);
+    let session = session(&device, plane(&device, &graph, &origin, &directions(&graph, &origin)), 4);
+    let whole = |n_samples| {
+        let mut inference = session.infer(&[0.3, -0.2]).expect("two coefficients");
+        let (mut logits, mut targets) = (Vec::new(), Vec::new());
+        while let Some(span) = inference.next_span(n_samples).expect("a good device") {
+            assert_eq!(span.first_sample, targets.len());
+            logits.extend(span.logits);
+            targets.extend(span.targets);
+        }
+        (logits, targets, inference.value())
+    };
+    let (logits, targets, at_once) = whole(usize::MAX);
+    assert_eq!((logits.len(), targets.len()), (N_SAMPLES * session.n_classes(), N_SAMPLES));
+    assert_eq!(bits(at_once), bits(value(&session, &[0.3, -0.2])));
+    for n_samples in [0, 1, 4, 5, 20] {
+        assert_eq!(whole(n_samples), (logits.clone(), targets.clone(), at_once), "{n_samples}");
+    }
+    assert!(session.infer(&[0.3]).is_err());
+}
+
+#[test]
 fn frozen_statistics_stay_where_a_direction_holds_them() {
     let graph = fixture::every_operator();
     let origin = fixture::parameters(&graph, 1);

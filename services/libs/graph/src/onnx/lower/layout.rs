@@ -21,8 +21,9 @@ impl Reader<'_> {
         let cut = usize::try_from(counted).ok().and_then(|cut| cut.checked_sub(usize::from(shape.is_batched)));
         let dims = cut.filter(|cut| *cut <= shape.dims.len()).map(|cut| {
             let (rows, columns) = shape.dims.split_at(cut);
-            [rows.iter().product::<usize>(), columns.iter().product()]
+            Some([product(rows)?, product(columns)?])
         });
+        let dims = dims.flatten();
         match (dims, shape.is_batched) {
             (Some(dims), false) => self.emit_reshape(node, &shape, dims.to_vec()),
             (Some([1, columns]), true) => self.emit_reshape(node, &shape, vec![columns]),
@@ -136,12 +137,11 @@ impl Reader<'_> {
         })?;
         let input: Vec<String> = self.operand(node, 0)?.into_iter().collect();
         let mut start = 0;
-        for (idx, (output, part)) in node.output.iter().zip(parts).enumerate() {
+        for (output, part) in node.output.iter().zip(parts) {
             let range = Range { axis, start, end: start + part, step: 1 };
             start += part;
             if !output.is_empty() && self.read.contains(output.as_str()) {
-                let name = format!("{}.{idx}", node_name(node));
-                self.emit_as(name, Op::Slice { ranges: vec![range] }, input.clone(), output.clone())?;
+                self.emit_as(output.clone(), Op::Slice { ranges: vec![range] }, input.clone(), output.clone())?;
             }
         }
         Ok(())

@@ -1,5 +1,8 @@
 //! Nodes whose result is known while a file is read: arithmetic on shapes and constants.
 
+mod cut;
+mod shape;
+
 use std::sync::Arc;
 
 use super::OnnxError;
@@ -8,6 +11,8 @@ use super::constant::{Constant, Entries, Size};
 use super::reader::{Known, Reader};
 use super::wire::NodeProto;
 use super::wire::tensor_proto::DataType;
+use shape::{broadcast, broadcast_strides, squeezed, strides, to_dims, unsqueezed};
+pub(super) use shape::{places, product, reshaped};
 
 impl Reader<'_> {
     /// The result of `node`, when it is known.
@@ -39,8 +44,9 @@ impl Reader<'_> {
 
     fn fold_operator(&mut self, node: &NodeProto, inputs: &[Arc<Constant>]) -> Result<Option<Constant>, NodeProblem> {
         let attributes = Attributes { node };
-        let n_entries: usize = inputs.iter().map(|input| input.len()).sum();
-        self.reserve(node, Some(n_entries))?;
+        for input in inputs {
+            self.reserve(node, Some(input.len()), input.entry_bytes())?;
+        }
         match (node.op_type.as_str(), inputs) {
             ("Add", [a, b]) => self.fold_arithmetic(node, a, b, Size::add, |a, b| a + b),
             ("Sub", [a, b]) => self.fold_arithmetic(node, a, b, Size::sub, |a, b| a - b),
@@ -125,13 +131,14 @@ impl Reader<'_> {
         let attributes = Attributes { node };
         let sizes = self.integers(node, 0)?.unwrap_or_default();
         let dims = to_dims(&sizes).ok_or_else(|| attributes.unsupported(format!("the shape {sizes:?}")))?;
-        let n = product(&dims);
-        self.reserve(node, n)?;
         let value = match attributes.tensor("value")? {
             None => Constant { dims: vec![1], entries: Entries::Floats(vec![0.0]) },
             Some(_) => self.fold_constant(node)?,
         };
-        let filled = value.pick(dims, std::iter::repeat_n(0, n.unwrap_or(0)));
+        let n = product(&dims);
+        self.reserve(node, n, value.entry_bytes())?;
+        let n = n.unwrap_or(0);
+        let filled = value.pick(dims, n, std::iter::repeat_n(0, n));
         filled.ok_or_else(|| attributes.unsupported("a value without entries"))
     }
 
@@ -179,25 +186,13 @@ impl Reader<'_> {
         Ok(Some(Constant { dims, entries }))
     }
 
-    fn fold_slice(&mut self, node: &NodeProto, value: &Constant) -> Result<Option<Constant>, NodeProblem> {
-        if value.len() == 0 {
-            return Ok(None);
-        }
-        let Some(cuts) = self.cuts(node, value.dims.len())? else { return Ok(None) };
-        let mut places: Vec<Vec<usize>> = value.dims.iter().map(|size| (0..*size).collect()).collect();
-        for cut in cuts {
-            let size = value.dims[cut.axis] as i64;
-            places[cut.axis] = cut.places(size);
-        }
-        Ok(select(value, &places))
-    }
-
     /// `value` broadcast to `dims`.
     fn repeat(&mut self, node: &NodeProto, value: &Constant, dims: Vec<usize>) -> Result<Constant, NodeProblem> {
         let n = product(&dims);
-        self.reserve(node, n)?;
+        self.reserve(node, n, value.entry_bytes())?;
+        let n = n.unwrap_or(0);
         let strides = broadcast_strides(&value.dims, &dims);
-        let indices = (0..n.unwrap_or(0)).map(|place| {
+        let indices = (0..n).map(|place| {
             let mut rest = place;
             let steps = dims.iter().zip(&strides).rev().map(|(size, stride)| {
                 let at = rest % size;
@@ -207,95 +202,7 @@ impl Reader<'_> {
             steps.sum()
         });
         let unsupported = || Attributes { node }.unsupported("a shape it cannot be broadcast to");
-        value.pick(dims.clone(), indices).ok_or_else(unsupported)
-    }
-}
-
-impl Constant {
-    fn integers_of_any_rank(&self) -> Option<Vec<i64>> {
-        match &self.entries {
-            Entries::Ints(values) => values.iter().map(|size| size.value()).collect(),
-            Entries::Floats(_) => None,
-        }
-    }
-}
-
-/// One axis of a Slice node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cut {
-    pub(super) axis: usize,
-    start: i64,
-    end: i64,
-    step: i64,
-}
-
-impl Cut {
-    /// The first place, one more than the last that may be taken, and the step, over an axis of `size`; none when the
-    /// step is not positive.
-    pub(super) fn range(self, size: i64) -> Option<(usize, usize, usize)> {
-        let place = |value: i64| (if value < 0 { value.saturating_add(size) } else { value }).clamp(0, size) as usize;
-        usize::try_from(self.step).ok().filter(|step| *step > 0).map(|step| (place(self.start), place(self.end), step))
-    }
-
-    fn places(self, size: i64) -> Vec<usize> {
-        if let Some((start, end, step)) = self.range(size) {
-            return (start..end).step_by(step).collect();
-        }
-        let shifted = |value: i64| if value < 0 { value.saturating_add(size) } else { value };
-        let (mut place, end) = (shifted(self.start).clamp(-1, size - 1), shifted(self.end).clamp(-1, size - 1));
-        let mut places = Vec::new();
-        while place > end && self.step < 0 {
-            places.push(place as usize);
-            place = place.saturating_add(self.step);
-        }
-        places
-    }
-}
-
-impl Reader<'_> {
-    /// What a Slice node takes of a tensor of `rank` axes; none when it is not known.
-    pub(super) fn cuts(&mut self, node: &NodeProto, rank: usize) -> Result<Option<Vec<Cut>>, NodeProblem> {
-        let attributes = Attributes { node };
-        let from_attributes = self.opset < 10;
-        let mut list = |name: &str, idx: usize| match from_attributes {
-            true => Ok(attributes.ints(name)?.map(<[i64]>::to_vec)),
-            false => match self.input(node, idx)? {
-                Some(Known::Value(_)) => Err(attributes.unsupported(format!("{name} that are not constant"))),
-                // An end that depends on the batch takes all of it: that is how a whole axis is written.
-                _ => Ok(self.constant(node, idx)?.and_then(|constant| {
-                    let whole = |size: &Size| size.value().unwrap_or(i64::MAX);
-                    constant.sizes().map(|sizes| sizes.iter().map(whole).collect::<Vec<_>>())
-                })),
-            },
-        };
-        let (starts, ends) = (list("starts", 1)?, list("ends", 2)?);
-        let (axes, steps) = (list("axes", 3)?, list("steps", 4)?);
-        let (Some(starts), Some(ends)) = (starts, ends) else {
-            return Err(attributes.unsupported("without starts and ends"));
-        };
-        let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
-        let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
-        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
-            return Err(attributes.invalid("starts", format!("{starts:?}"), "as many as ends, axes and steps"));
-        }
-        let mut cuts: Vec<Cut> = Vec::new();
-        for (idx, axis) in axes.iter().enumerate() {
-            let axis = attributes.axis("axes", *axis, rank)?;
-            if steps[idx] == 0 || cuts.iter().any(|cut| cut.axis == axis) {
-                return Err(attributes.invalid("steps", format!("{steps:?}"), "not 0, one for each axis"));
-            }
-            cuts.push(Cut { axis, start: starts[idx], end: ends[idx], step: steps[idx] });
-        }
-        Ok(Some(cuts))
-    }
-}
-
-impl Attributes<'_> {
-    /// An axis of a tensor of `rank` axes, which may be counted from the end.
-    pub(super) fn axis(&self, name: &str, axis: i64, rank: usize) -> Result<usize, NodeProblem> {
-        let counted = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
-        let place = usize::try_from(counted).ok().filter(|place| *place < rank);
-        place.ok_or_else(|| self.invalid(name, axis.to_string(), &format!("within the {rank} axes of its input")))
+        value.pick(dims.clone(), n, indices).ok_or_else(unsupported)
     }
 }
 
@@ -382,85 +289,9 @@ fn select(value: &Constant, places: &[Vec<usize>]) -> Option<Constant> {
         });
         steps.sum()
     });
-    value.pick(dims.clone(), indices)
+    value.pick(dims.clone(), n, indices)
 }
 
 fn choose<T>(chosen: &[i64], a: Vec<T>, b: Vec<T>) -> Vec<T> {
     chosen.iter().zip(a.into_iter().zip(b)).map(|(first, (a, b))| if *first != 0 { a } else { b }).collect()
-}
-
-pub(super) fn product(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim))
-}
-
-fn to_dims(sizes: &[i64]) -> Option<Vec<usize>> {
-    sizes.iter().map(|size| usize::try_from(*size).ok()).collect()
-}
-
-fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let at = |dims: &[usize], idx: usize| (idx + dims.len()).checked_sub(rank).map_or(1, |idx| dims[idx]);
-    let size = |idx| match (at(a, idx), at(b, idx)) {
-        (a, b) if a == b || b == 1 => Some(a),
-        (1, b) => Some(b),
-        _ => None,
-    };
-    (0..rank).map(size).collect()
-}
-
-fn strides(dims: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1_usize; dims.len()];
-    for idx in (1..dims.len()).rev() {
-        strides[idx - 1] = strides[idx].saturating_mul(dims[idx]);
-    }
-    strides
-}
-
-/// The step in the entries of a tensor of `from` for each axis of `to`, 0 where it is repeated.
-fn broadcast_strides(from: &[usize], to: &[usize]) -> Vec<usize> {
-    let own = strides(from).into_iter().zip(from).map(|(stride, size)| if *size == 1 { 0 } else { stride });
-    std::iter::repeat_n(0, to.len().saturating_sub(from.len())).chain(own).collect()
-}
-
-/// The dimensions that Reshape gives a tensor of `dims`: -1 is what is left, 0 the dimension itself.
-pub(super) fn reshaped(dims: &[usize], target: &[i64]) -> Option<Vec<usize>> {
-    let n_entries = product(dims)?;
-    let size = |(idx, size): (usize, &i64)| match size {
-        -1 => Some(1),
-        0 => dims.get(idx).copied(),
-        size => usize::try_from(*size).ok(),
-    };
-    let mut found: Vec<usize> = target.iter().enumerate().map(size).collect::<Option<_>>()?;
-    let product = product(&found)?;
-    let mut unknown = target.iter().enumerate().filter(|(_, size)| **size == -1).map(|(idx, _)| idx);
-    if let Some(idx) = unknown.next() {
-        found[idx] = n_entries.checked_div(product)?;
-    }
-    let fits = found.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim)) == Some(n_entries);
-    (unknown.next().is_none() && fits).then_some(found)
-}
-
-fn squeezed(dims: &[usize], axes: Option<&[i64]>) -> Option<Vec<usize>> {
-    let axes: Option<Vec<usize>> = axes.map(|axes| places(axes, dims.len())).unwrap_or(Some(Vec::new()));
-    let axes = axes?;
-    let is_kept = |idx: usize, size: usize| if axes.is_empty() { size != 1 } else { !axes.contains(&idx) };
-    if axes.iter().any(|axis| dims[*axis] != 1) {
-        return None;
-    }
-    Some(dims.iter().enumerate().filter(|(idx, size)| is_kept(*idx, **size)).map(|(_, size)| *size).collect())
-}
-
-fn unsqueezed(dims: &[usize], axes: &[i64]) -> Option<Vec<usize>> {
-    let axes = places(axes, dims.len().checked_add(axes.len()).filter(|rank| *rank <= 64)?)?;
-    let mut rest = dims.iter().copied();
-    (0..dims.len() + axes.len()).map(|idx| if axes.contains(&idx) { Some(1) } else { rest.next() }).collect()
-}
-
-/// Axes that may be counted from the end, as places below `rank`.
-pub(super) fn places(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
-    let place = |axis: &i64| {
-        let counted = if *axis < 0 { axis.checked_add(rank as i64)? } else { *axis };
-        usize::try_from(counted).ok().filter(|place| *place < rank)
-    };
-    axes.iter().map(place).collect()
 }

@@ -1,0 +1,58 @@
+//! Requests for the logits of a checkpoint.
+
+use relief_core::InferenceSpec;
+
+use super::surface::{required, slice_from_wire};
+use crate::error::{ApiError, Violations};
+use crate::inference::v1;
+
+/// Returns what a request asks for.
+///
+/// # Errors
+/// With every field that is wrong.
+pub fn inference_from_wire(request: v1::ComputeLogitsRequest) -> Result<InferenceSpec, ApiError> {
+    let mut wrong = Violations::default();
+    let network = match request.network.as_str() {
+        "" => Some(None),
+        name => wrong.check("network", name.parse()).map(Some),
+    };
+    let checkpoint = wrong.check("checkpoint", request.checkpoint.parse());
+    let data = required(&mut wrong, "data", request.data, Ok::<_, ApiError>)
+        .and_then(|data| slice_from_wire(&mut wrong, "data", data));
+    let spec = (|| Some(InferenceSpec { network: network?, checkpoint: checkpoint?, data: data? }))();
+    wrong.finish(spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use relief_core::Split;
+
+    use super::*;
+    use crate::surface::v1::DatasetSlice;
+
+    fn good() -> v1::ComputeLogitsRequest {
+        v1::ComputeLogitsRequest {
+            network: String::new(),
+            checkpoint: "runs/r/snapshots/3".to_owned(),
+            data: Some(DatasetSlice { dataset: "d".to_owned(), split: 2, limit: None }),
+        }
+    }
+
+    #[test]
+    fn the_network_may_be_left_to_the_checkpoint() {
+        let spec = inference_from_wire(good()).expect("a good request");
+        assert_eq!((spec.network, spec.data.split, spec.data.limit), (None, Split::Test, None));
+    }
+
+    #[test]
+    fn all_wrong_fields_are_named_at_once() {
+        let data = DatasetSlice { dataset: "../d".to_owned(), split: 7, limit: Some(0) };
+        let request =
+            v1::ComputeLogitsRequest { network: "../n".to_owned(), checkpoint: String::new(), data: Some(data) };
+        let error = inference_from_wire(request).expect_err("five wrong fields");
+        let fields: Vec<&str> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["network", "checkpoint", "data.dataset", "data.split", "data.limit"]);
+        let error = inference_from_wire(v1::ComputeLogitsRequest { data: None, ..good() }).expect_err("no data");
+        assert_eq!(error.violations[0].field, "data");
+    }
+}

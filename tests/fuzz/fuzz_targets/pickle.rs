@@ -1,0 +1,12 @@
+#![no_main]
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use relief_test_readers::Format;
+
+fuzz_target!(|file: &[u8]| {
+    Format::Pickle.read(file);
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    relief_fuzz::mutate(Format::Pickle, data, size, max_size, seed)
+});
