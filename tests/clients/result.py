@@ -23,6 +23,7 @@ expected = {
     "y": np.array(header.header.y),
     "loss": np.concatenate([part.rows.loss for part in parts]).reshape(shape),
     "accuracy": np.concatenate([part.rows.accuracy for part in parts]).reshape(shape),
+    "squared_error": np.concatenate([part.rows.squared_error for part in parts]).reshape(shape),
     "flags": np.frombuffer(b"".join(part.rows.flags for part in parts), np.uint8).reshape(shape),
 }
 

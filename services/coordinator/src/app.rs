@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use relief_api::catalog::v1::catalog_service_server::CatalogServiceServer;
+use relief_api::convert::surface::SurfaceRequest;
 use relief_api::inference::v1::inference_service_server::InferenceServiceServer;
 use relief_api::surface::v1::surface_service_server::SurfaceServiceServer;
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{DirectionAxis, JobState, SurfaceId, SurfaceSpec, SurfaceValues};
+use relief_core::{DirectionAxis, JobState, SurfaceId, SurfaceValues};
 use relief_rpc::{Endpoint, EndpointError, MAX_MESSAGE_BYTES, ServiceHost};
 use relief_store::{Page, Store, StoreError, StoreErrorKind, SurfaceRecord};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::direction::directions_of;
@@ -22,7 +24,7 @@ use crate::grpc::{CatalogHandler, InferenceHandler, SurfaceHandler};
 use crate::identity::new_surface_id;
 use crate::job::{Job, Status};
 use crate::ledger::{Ledger, Tally};
-use crate::planning::{open_ledger, plan_surface};
+use crate::planning::{Planned, open_ledger, plan_surface};
 use crate::registry::Registry;
 use crate::subject::at;
 
@@ -58,6 +60,11 @@ pub enum AppError {
     Endpoint(#[source] EndpointError),
 }
 
+/// Surfaces that are planned at the same time.
+const N_PLANNING: usize = 2;
+/// Those that may wait for their turn; more are refused.
+const N_WAITING: usize = 256;
+
 /// A coordinator. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct App {
@@ -74,6 +81,9 @@ pub(crate) struct Surfaces {
     fleet: Arc<Fleet>,
     max_points: u64,
     n_created: AtomicU64,
+    /// Planning holds a checkpoint and its directions in memory.
+    planning: Semaphore,
+    planning_queue: Semaphore,
     /// Cancelled once the surfaces that an earlier process left unfinished are at work again.
     is_resumed: CancellationToken,
     shutdown: CancellationToken,
@@ -91,6 +101,8 @@ impl App {
             store,
             max_points: options.max_points,
             n_created: AtomicU64::new(0),
+            planning: Semaphore::new(N_PLANNING),
+            planning_queue: Semaphore::new(N_PLANNING + N_WAITING),
             is_resumed: CancellationToken::new(),
             shutdown,
         };
@@ -146,20 +158,26 @@ impl App {
 
 impl Surfaces {
     /// Accepts a surface: checks it, stores it, and puts it to work.
-    pub(crate) async fn create(&self, id: Option<SurfaceId>, spec: SurfaceSpec) -> Result<Arc<Job>, ApiError> {
+    pub(crate) async fn create(&self, id: Option<SurfaceId>, request: SurfaceRequest) -> Result<Arc<Job>, ApiError> {
         self.resumed().await?;
         // Asked first, so that a taken name leaves nothing behind.
         if let Some(id) = &id {
             self.check_free(id).await?;
         }
-        let planned = plan_surface(&self.store, spec, self.max_points, self.fleet.majority_class()).await?;
+        let planned = {
+            let full = || ApiError::new(ErrorReason::QueueFull, "too many surfaces are being planned; try again later");
+            let _place = self.planning_queue.try_acquire().map_err(|_| full())?;
+            let _turn = self.planning.acquire().await.map_err(|_| stopping())?;
+            plan_surface(&self.store, request, self.max_points, self.fleet.majority_class()).await?
+        };
         let id = match id {
             Some(id) => id,
             None => new_surface_id(SystemTime::now(), self.n_created.fetch_add(1, Ordering::Relaxed))
                 .map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string()))?,
         };
-        self.store.create_surface(&id, &planned.spec, &planned.provenance).await.map_err(at("surface_id"))?;
-        let record = SurfaceRecord { id, spec: planned.spec, provenance: planned.provenance, outcome: None };
+        let Planned { spec, provenance, geometry } = planned;
+        let record = SurfaceRecord { id, spec, provenance, geometry, reuse: None, outcome: None };
+        self.store.create_surface(&record).await.map_err(at("surface_id"))?;
         tracing::info!(surface = %record.id, points = record.spec.grid.n_points(), "surface accepted");
         let ledger = Ledger::new(record.plan(), &BTreeSet::new(), 0);
         let job = Arc::new(Job::new(record, ledger));
@@ -181,9 +199,7 @@ impl Surfaces {
     async fn resumed(&self) -> Result<(), ApiError> {
         tokio::select! {
             () = self.is_resumed.cancelled() => Ok(()),
-            () = self.shutdown.cancelled() => {
-                Err(ApiError::new(ErrorReason::ShuttingDown, "the coordinator is stopping"))
-            }
+            () = self.shutdown.cancelled() => Err(stopping()),
         }
     }
 
@@ -193,16 +209,12 @@ impl Surfaces {
         Ok(self.registry.get(id))
     }
 
-    /// The surface with its numeric class and how far it is.
-    pub(crate) async fn get(&self, id: &SurfaceId) -> Result<(SurfaceRecord, Option<String>, Status), ApiError> {
+    /// The surface and how far it is.
+    pub(crate) async fn get(&self, id: &SurfaceId) -> Result<(SurfaceRecord, Status), ApiError> {
         match self.registry.get(id) {
-            Some(job) => Ok(self.describe(&job)),
+            Some(job) => Ok((job.record().clone(), job.status())),
             None => Ok(describe_stored(self.store.get_surface(id).await?)),
         }
-    }
-
-    fn describe(&self, job: &Job) -> (SurfaceRecord, Option<String>, Status) {
-        (job.record.clone(), job.numeric_class().map(ToOwned::to_owned), job.status())
     }
 
     /// A page of surfaces, newest first, and the token of the next.
@@ -210,7 +222,7 @@ impl Surfaces {
         &self,
         page_size: u32,
         page_token: &str,
-    ) -> Result<(Vec<(SurfaceRecord, Option<String>, Status)>, String), ApiError> {
+    ) -> Result<(Vec<(SurfaceRecord, Status)>, String), ApiError> {
         let mut records = self.stored_surfaces().await?;
         let key = |record: &SurfaceRecord| format!("{} {}", record.provenance.created, record.id.as_str());
         records.sort_by_key(|record| std::cmp::Reverse(key(record)));
@@ -220,7 +232,7 @@ impl Surfaces {
         let is_last = start + page.len() == records.len();
         let next = page.last().filter(|_| !is_last).map(key).unwrap_or_default();
         let describe = |record: SurfaceRecord| match self.registry.get(&record.id) {
-            Some(job) => self.describe(&job),
+            Some(job) => (job.record().clone(), job.status()),
             None => describe_stored(record),
         };
         Ok((page.into_iter().map(describe).collect(), next))
@@ -239,7 +251,7 @@ impl Surfaces {
     /// Stops a surface.
     pub(crate) async fn cancel(&self, id: &SurfaceId) -> Result<Arc<Job>, ApiError> {
         let Some(job) = self.job(id).await? else {
-            let (_, _, status) = describe_stored(self.store.get_surface(id).await?);
+            let (_, status) = describe_stored(self.store.get_surface(id).await?);
             let message = format!("{id} has already ended: it is {}", status.state);
             return Err(ApiError::new(ErrorReason::WrongState, message));
         };
@@ -332,17 +344,22 @@ impl Surfaces {
     }
 }
 
+fn stopping() -> ApiError {
+    ApiError::new(ErrorReason::ShuttingDown, "the coordinator is stopping")
+}
+
 /// Above any revision that a watcher can have seen while a surface was at work, and exact in JSON.
 const FINAL_REVISION: u64 = (1 << 53) - 1;
 
 /// A surface that no job is at work on: it has ended, or will be taken up when the start is over.
-fn describe_stored(record: SurfaceRecord) -> (SurfaceRecord, Option<String>, Status) {
+fn describe_stored(record: SurfaceRecord) -> (SurfaceRecord, Status) {
     let plan = record.plan();
     let outcome = record.outcome.as_ref();
     let tally = Tally {
         points_total: record.spec.grid.n_points(),
         tiles_total: plan.n_tiles(),
         points_done: outcome.map_or(0, |outcome| outcome.points_done),
+        points_reused: record.reuse.as_ref().map_or(0, |reuse| reuse.n_points),
         points_non_finite: outcome.map_or(0, |outcome| outcome.points_non_finite),
         tiles_done: outcome.map_or(0, |outcome| outcome.tiles_done),
         tiles_retried: outcome.map_or(0, |outcome| outcome.tiles_retried),
@@ -357,5 +374,5 @@ fn describe_stored(record: SurfaceRecord) -> (SurfaceRecord, Option<String>, Sta
         error,
         waiting_reason: String::new(),
     };
-    (record, None, status)
+    (record, status)
 }

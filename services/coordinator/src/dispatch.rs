@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use relief_api::convert::evaluation::{BlobRef, SamplesRef, TileRequest, point_from_wire, tile_to_wire};
+use relief_api::convert::evaluation::{AxisRef, BlobRef, SamplesRef, TileRequest, point_from_wire, tile_to_wire};
 use relief_api::evaluator::v1::EvaluateTileResponse;
 use relief_api::evaluator::v1::evaluate_tile_response::Event;
 use relief_api::{ApiError, ErrorReason, Retry};
-use relief_core::JobState;
-use relief_store::{BlobPath, Store, StoreErrorKind};
+use relief_core::{DirectionSpec, JobState, Split};
+use relief_store::{BlobPath, DirectionSource, SampleSource, Store, StoreErrorKind};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tracing::Instrument as _;
@@ -102,7 +102,7 @@ impl Dispatcher {
         let mut news = self.registry.subscribe();
         while !lost.is_cancelled() {
             news.mark_unchanged();
-            let Some((job, assignment)) = self.registry.next_for(link.idx, class, &self.fleet).await else {
+            let Some((job, assignment)) = self.registry.next_for(link.idx, class, &self.fleet) else {
                 tokio::select! {
                     _ = news.changed() => {}
                     () = lost.cancelled() => {}
@@ -130,7 +130,7 @@ impl Dispatcher {
         lost: &CancellationToken,
     ) -> Attempt {
         if assignment.missing.is_empty() {
-            // All is computed, by an attempt whose values the store did not take.
+            // All is known: from other surfaces, or by an attempt whose values the store did not take.
             return self.store_tile(job, assignment).await;
         }
         let request = tonic::Request::new(tile_to_wire(&tile_request(job, class, assignment)));
@@ -152,12 +152,15 @@ impl Dispatcher {
                 () = lost.cancelled() => return Attempt::Setback(Setback::Lost, stopping()),
             };
             match event {
-                Ok(Some(Event::Point(point))) => match point_from_wire(&point, assignment.missing.len()) {
-                    Ok((idx, value)) => {
-                        job.update(|ledger| ledger.note(assignment.tile.idx, assignment.missing[idx], value));
+                Ok(Some(Event::Point(point))) => {
+                    let has_also = job.record().spec.also.is_some();
+                    match point_from_wire(&point, assignment.missing.len(), has_also) {
+                        Ok((idx, values)) => {
+                            job.update(|ledger| ledger.note(assignment.tile.idx, assignment.missing[idx], values));
+                        }
+                        Err(error) => return Attempt::Setback(Setback::Failed, error),
                     }
-                    Err(error) => return Attempt::Setback(Setback::Failed, error),
-                },
+                }
                 Ok(Some(Event::Heartbeat(_))) => {}
                 Ok(Some(Event::Summary(_))) => return self.store_tile(job, assignment).await,
                 Ok(None) => {
@@ -178,7 +181,7 @@ impl Dispatcher {
         let Some(_leave) = job.write().await else { return Attempt::Obsolete };
         let mut pause = MIN_PAUSE;
         for n_tries in 1.. {
-            match self.store.write_tile(job.id(), &job.plan, &assignment.tile, &values).await {
+            match self.store.write_tile(job.record(), &assignment.tile, &values).await {
                 Ok(_) => {
                     job.update(|ledger| ledger.commit(assignment.tile.idx));
                     return Attempt::Stored;
@@ -287,10 +290,25 @@ async fn next_event(
 }
 
 fn tile_request(job: &Job, class: &str, assignment: &Assignment) -> TileRequest {
-    let spec = &job.record.spec;
-    let provenance = &job.record.provenance;
+    let record = job.record();
+    let (spec, provenance) = (&record.spec, &record.provenance);
     let points: Vec<(u32, u32)> = assignment.tile.points().collect();
     let coefficients = |place: &usize| points.get(*place).map(|(row, column)| spec.grid.coefficients(*row, *column));
+    let samples = |split: Split, source: SampleSource| SamplesRef {
+        dataset: spec.data.dataset.clone(),
+        digest: source.digest,
+        split,
+        limit: spec.data.limit,
+    };
+    let axis = |(source, direction): (&DirectionSource, &DirectionSpec)| match (*source, direction) {
+        (DirectionSource::Towards(digest), DirectionSpec::Towards { checkpoint }) => {
+            AxisRef::Towards(BlobRef { path: BlobPath::checkpoint(checkpoint).to_string(), digest })
+        }
+        (source, _) => {
+            let digest = source.digest();
+            AxisRef::Step(BlobRef { path: BlobPath::direction(digest).to_string(), digest })
+        }
+    };
     TileRequest {
         surface: job.id().to_string(),
         tile_idx: assignment.tile.idx,
@@ -300,13 +318,11 @@ fn tile_request(job: &Job, class: &str, assignment: &Assignment) -> TileRequest 
             path: BlobPath::checkpoint(&spec.plane.origin).to_string(),
             digest: provenance.checkpoint_digest,
         },
-        directions: std::iter::once(&spec.plane.x).chain(&spec.plane.y).cloned().collect(),
-        samples: SamplesRef {
-            dataset: spec.data.dataset.clone(),
-            digest: provenance.dataset_digest,
-            split: spec.data.split,
-            limit: spec.data.limit,
-        },
+        axes: provenance.directions.iter().zip(spec.plane.directions()).map(axis).collect(),
+        batch_norm: spec.plane.batch_norm,
+        samples: samples(spec.data.split, provenance.samples),
+        also: spec.also.zip(provenance.also).map(|(split, source)| samples(split, source)),
+        statistics: provenance.statistics.map(|source| samples(Split::Train, source)),
         points: assignment.missing.iter().filter_map(coefficients).collect(),
         numeric_class: class.to_owned(),
     }

@@ -52,12 +52,12 @@ impl PlannedInference {
             checkpoint: BlobRef { path: checkpoint.path.to_string(), digest: checkpoint.digest },
             samples: SamplesRef {
                 dataset: spec.data.dataset,
-                digest: found.split_digest,
+                digest: found.samples.digest,
                 split: spec.data.split,
                 limit: spec.data.limit,
             },
         };
-        Ok(Self { network: network.id, n_samples: found.n_samples, n_classes: network.n_classes, request })
+        Ok(Self { network: network.id, n_samples: found.samples.n_samples, n_classes: network.n_classes, request })
     }
 
     /// Has the first evaluator begin that can, those of the class of most evaluators first.

@@ -1,12 +1,13 @@
 //! One surface that is being computed.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use relief_api::ErrorReason;
-use relief_core::{JobState, SurfaceId, TilePlan};
-use relief_store::{Store, StoreError, SurfaceRecord};
-use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, watch};
+use relief_core::{JobState, SurfaceId};
+use relief_store::{FoundPoints, Store, StoreError, SurfaceRecord};
+use tokio::sync::{RwLock, RwLockReadGuard, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, Tally};
@@ -28,11 +29,13 @@ pub(crate) struct Status {
 /// A surface at work. Shared by the calls that watch it and the evaluators' workers.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) record: SurfaceRecord,
-    pub(crate) plan: TilePlan,
+    /// As it was accepted or taken up.
+    accepted: SurfaceRecord,
+    /// As it is since the work on it began.
+    begun: OnceLock<SurfaceRecord>,
+    is_claimed: AtomicBool,
     /// Cancelled when no more work is to be done on it, for whatever reason.
     pub(crate) stop: CancellationToken,
-    class: OnceCell<String>,
     /// Shared by those who write tiles, taken alone by whoever needs that nobody writes any more.
     writing: RwLock<()>,
     progress: Mutex<Progress>,
@@ -48,11 +51,6 @@ struct Progress {
 impl Job {
     /// Returns the job of a stored surface, with what is behind it already.
     pub(crate) fn new(record: SurfaceRecord, ledger: Ledger) -> Self {
-        let class = OnceCell::new();
-        if !record.provenance.numeric_class.is_empty() {
-            // A fresh cell takes its first value.
-            let _ = class.set(record.provenance.numeric_class.clone());
-        }
         let status = Status {
             state: JobState::Pending,
             tally: ledger.tally(),
@@ -62,10 +60,10 @@ impl Job {
             waiting_reason: String::new(),
         };
         Self {
-            plan: record.plan(),
-            record,
+            accepted: record,
+            begun: OnceLock::new(),
+            is_claimed: AtomicBool::new(false),
             stop: CancellationToken::new(),
-            class,
             writing: RwLock::default(),
             progress: Mutex::new(Progress { ledger, started: None }),
             status: watch::Sender::new(status),
@@ -73,21 +71,51 @@ impl Job {
     }
 
     pub(crate) fn id(&self) -> &SurfaceId {
-        &self.record.id
+        &self.accepted.id
+    }
+
+    /// What is known of it beside its progress.
+    pub(crate) fn record(&self) -> &SurfaceRecord {
+        self.begun.get().unwrap_or(&self.accepted)
     }
 
     /// The class that its values are computed in; none until an evaluator was found.
     pub(crate) fn numeric_class(&self) -> Option<&str> {
-        self.class.get().map(String::as_str)
+        Some(self.record().provenance.numeric_class.as_str()).filter(|class| !class.is_empty())
     }
 
-    /// Returns the class that its values are computed in, which is `offered` from now on when there was none.
+    /// The class that its values are computed in; none before the work on it began.
+    pub(crate) fn begun_class(&self) -> Option<&str> {
+        self.begun.get().map(|record| record.provenance.numeric_class.as_str())
+    }
+
+    /// Whether the caller is the first to ask, who then begins the work.
+    pub(crate) fn claim_beginning(&self) -> bool {
+        !self.is_claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Begins the work: from now on the class is `offered` where there was none, and the points that other surfaces have
+    /// are not computed.
     ///
     /// # Errors
     /// When the store cannot keep it.
-    pub(crate) async fn pin_numeric_class(&self, store: &Store, offered: &str) -> Result<&str, StoreError> {
-        let pin = || async { store.pin_numeric_class(self.id(), offered).await };
-        self.class.get_or_try_init(pin).await.map(String::as_str)
+    pub(crate) async fn begin(&self, store: &Store, offered: &str) -> Result<(), StoreError> {
+        let class = self.numeric_class().unwrap_or(offered);
+        let FoundPoints { values, reuse, damages } = store.find_points(&self.accepted, class).await?;
+        for error in damages {
+            tracing::error!(surface = %self.id(), %error, "points of another surface cannot be reused");
+        }
+        // Whoever deletes the surface waits until this is stored, or has done so already.
+        let Some(_leave) = self.write().await else { return Ok(()) };
+        let record = store.begin_surface(self.id(), class, reuse).await?;
+        let n_reused = record.reuse.as_ref().map_or(0, |reuse| reuse.n_points);
+        if n_reused > 0 {
+            tracing::info!(surface = %self.id(), points = n_reused, "points are reused");
+        }
+        self.update(|ledger| ledger.reuse(&values, n_reused));
+        // Only whoever claimed the beginning gets here.
+        let _ = self.begun.set(record);
+        Ok(())
     }
 
     /// Returns leave to write a tile, or none when no more work is to be done.

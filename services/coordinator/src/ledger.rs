@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use relief_core::{PointFlag, PointValue, Tile, TilePlan};
+use relief_core::{PointValues, Tile, TilePlan};
 
 /// The number of an evaluator in the fleet.
 pub(crate) type EvaluatorIdx = usize;
@@ -48,6 +48,7 @@ pub(crate) struct Assignment {
 pub(crate) struct Tally {
     pub(crate) points_total: u64,
     pub(crate) points_done: u64,
+    pub(crate) points_reused: u64,
     pub(crate) points_non_finite: u64,
     pub(crate) tiles_total: u64,
     pub(crate) tiles_done: u64,
@@ -57,7 +58,7 @@ pub(crate) struct Tally {
 
 #[derive(Debug, Default)]
 struct OpenTile {
-    values: Vec<Option<PointValue>>,
+    values: Vec<Option<PointValues>>,
     failures: Vec<EvaluatorIdx>,
     n_losses: usize,
     n_attempts: u32,
@@ -97,6 +98,27 @@ impl Ledger {
         self.tally.tiles_done == self.tally.tiles_total
     }
 
+    /// Takes over points that are known from elsewhere, row-major over the grid, where tiles are still to be done; `known`
+    /// is empty where none are. Of the whole surface `n_reused` are.
+    pub(crate) fn reuse(&mut self, known: &[Option<PointValues>], n_reused: u64) {
+        self.tally.points_reused = n_reused;
+        if known.is_empty() {
+            return;
+        }
+        let n_columns = self.plan.grid().n_columns() as usize;
+        for tile in self.waiting.iter().filter_map(|idx| self.plan.tile(*idx)) {
+            let values: Vec<Option<PointValues>> = tile
+                .points()
+                .map(|(row, column)| known.get(row as usize * n_columns + column as usize).copied().flatten())
+                .collect();
+            let n_known = values.iter().flatten().count() as u64;
+            if n_known > 0 {
+                self.open.insert(tile.idx, OpenTile { values, ..OpenTile::default() });
+                self.tally.points_done += n_known;
+            }
+        }
+    }
+
     /// Hands out the next tile for `evaluator`. A tile that it reported as failed before is left to `others`, the
     /// other evaluators that could take it, as long as one of them has not failed on it too.
     pub(crate) fn take(&mut self, evaluator: EvaluatorIdx, others: &[EvaluatorIdx]) -> Option<Assignment> {
@@ -117,7 +139,7 @@ impl Ledger {
     }
 
     /// Notes a computed point of a running tile.
-    pub(crate) fn note(&mut self, tile_idx: u64, place: usize, value: PointValue) {
+    pub(crate) fn note(&mut self, tile_idx: u64, place: usize, value: PointValues) {
         let Some(slot) = self.open.get_mut(&tile_idx).and_then(|open| open.values.get_mut(place)) else { return };
         if slot.replace(value).is_none() {
             self.tally.points_done += 1;
@@ -125,7 +147,7 @@ impl Ledger {
     }
 
     /// The values of a tile, row-major, when all its points are computed.
-    pub(crate) fn values(&self, tile_idx: u64) -> Option<Vec<PointValue>> {
+    pub(crate) fn values(&self, tile_idx: u64) -> Option<Vec<PointValues>> {
         self.open.get(&tile_idx)?.values.iter().copied().collect()
     }
 
@@ -135,8 +157,8 @@ impl Ledger {
             return;
         }
         let Some(open) = self.open.remove(&tile_idx) else { return };
-        let is_non_finite = |value: &&PointValue| value.flag() != PointFlag::Finite;
-        self.tally.points_non_finite += open.values.iter().flatten().filter(is_non_finite).count() as u64;
+        let values = open.values.iter().flatten();
+        self.tally.points_non_finite += values.filter(|values| values.is_non_finite()).count() as u64;
         self.tally.tiles_done += 1;
     }
 
@@ -164,11 +186,12 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use relief_core::{Axis, Grid, TileShape};
+    use relief_core::{Axis, Grid, PointValue, TileShape};
 
     use super::*;
 
-    const VALUE: PointValue = PointValue { loss: 1.0, accuracy: 50.0 };
+    const VALUE: PointValues =
+        PointValues { main: PointValue { loss: 1.0, squared_error: 0.1, accuracy: 50.0 }, also: None };
 
     fn plan() -> TilePlan {
         let axis = Axis::new(-1.0, 1.0, 4).expect("a good axis");
@@ -256,9 +279,37 @@ mod tests {
         let mut ledger = Ledger::new(plan(), &BTreeSet::new(), 0);
         let tile = ledger.take(0, &[]).expect("a tile");
         for place in 0..4 {
-            ledger.note(tile.tile.idx, place, PointValue { loss: f64::NAN, accuracy: 10.0 });
+            let non_finite = PointValue { loss: f64::NAN, ..VALUE.main };
+            let values = match place {
+                0 => PointValues { main: VALUE.main, also: Some(non_finite) },
+                _ => non_finite.into(),
+            };
+            ledger.note(tile.tile.idx, place, values);
         }
         ledger.commit(tile.tile.idx);
         assert_eq!(ledger.tally().points_non_finite, 4);
+    }
+
+    #[test]
+    fn points_known_from_elsewhere_are_not_handed_out() {
+        let mut ledger = Ledger::new(plan(), &BTreeSet::from([3]), 0);
+        // Of the tile at the top left all, of the one at its right one, and of the one that is stored all.
+        let known: Vec<Option<PointValues>> =
+            [0, 1, 2, 4, 5, 10, 11, 14, 15].iter().fold(vec![None; 16], |mut known, idx| {
+                known[*idx] = Some(VALUE);
+                known
+            });
+        ledger.reuse(&known, 9);
+        assert_eq!((ledger.tally().points_done, ledger.tally().points_reused), (9, 9));
+        let first = ledger.take(0, &[]).expect("a tile");
+        assert_eq!((first.tile.idx, first.missing.as_slice()), (0, &[][..]));
+        finish(&mut ledger, &first);
+        let second = ledger.take(0, &[]).expect("a tile");
+        assert_eq!((second.tile.idx, second.missing.as_slice()), (1, &[1, 2, 3][..]));
+        finish(&mut ledger, &second);
+        let third = ledger.take(0, &[]).expect("a tile");
+        finish(&mut ledger, &third);
+        assert!(ledger.is_complete());
+        assert_eq!(ledger.tally().points_done, 16);
     }
 }

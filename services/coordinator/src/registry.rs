@@ -13,6 +13,10 @@ use crate::fleet::Fleet;
 use crate::job::Job;
 use crate::ledger::{Assignment, EvaluatorIdx};
 
+/// Between two tries to reach the store.
+const MIN_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
 /// The surfaces at work, in the order of acceptance.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -60,9 +64,25 @@ impl Registry {
         self.work.subscribe()
     }
 
-    /// Returns the next tile for `evaluator`, which computes in `class`: jobs take turns, tile by tile.
-    pub(crate) async fn next_for(
-        &self,
+    /// Begins the work on a job, aside from those that are at work: looking for points that others have takes its time. A
+    /// store that fails is asked again.
+    async fn begin(self: Arc<Self>, job: Arc<Job>, class: String) {
+        let mut pause = MIN_PAUSE;
+        while let Err(error) = job.begin(&self.store, &class).await {
+            tracing::warn!(surface = %job.id(), error = %chain(&error), "a surface cannot begin yet");
+            job.wait_for(&format!("the store does not let it begin: {error}"));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
+                () = job.stop.cancelled() => return,
+            }
+        }
+        self.wake();
+    }
+
+    /// Returns the next tile for `evaluator`, which computes in `class`: jobs take turns, tile by tile. One whose work has
+    /// not begun is left out until it has.
+    pub(crate) fn next_for(
+        self: &Arc<Self>,
         evaluator: EvaluatorIdx,
         class: &str,
         fleet: &Fleet,
@@ -72,11 +92,13 @@ impl Registry {
             if job.stop.is_cancelled() {
                 continue;
             }
-            match job.pin_numeric_class(&self.store, class).await {
-                Ok(pinned) if pinned == class => {}
-                Ok(_) => continue,
-                Err(error) => {
-                    job.wait_for(&format!("the store does not keep its numeric class: {error}"));
+            match job.begun_class() {
+                Some(begun) if begun == class => {}
+                Some(_) => continue,
+                None => {
+                    if job.claim_beginning() {
+                        tokio::spawn(Arc::clone(self).begin(job, class.to_owned()));
+                    }
                     continue;
                 }
             }
@@ -153,7 +175,7 @@ impl Registry {
         outcome: &SurfaceOutcome,
         shutdown: &CancellationToken,
     ) -> Result<(), ApiError> {
-        let mut pause = Duration::from_millis(200);
+        let mut pause = MIN_PAUSE;
         loop {
             match self.store.finish_surface(id, outcome).await {
                 Err(error) if error.kind() == StoreErrorKind::Unavailable => {
@@ -164,7 +186,7 @@ impl Registry {
                             return Err(ApiError::new(ErrorReason::ShuttingDown, "the coordinator is stopping"));
                         }
                     }
-                    pause = (pause * 2).min(Duration::from_secs(10));
+                    pause = (pause * 2).min(MAX_PAUSE);
                 }
                 stored => return stored.map_err(ApiError::from),
             }

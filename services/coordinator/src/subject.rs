@@ -1,9 +1,11 @@
 //! What is evaluated: everything that a request names is looked up, and checked against the rest.
 
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{CheckpointName, DatasetSlice, Digest, NetworkId};
+use relief_core::{CheckpointName, DatasetSlice, NetworkId, Split};
 use relief_graph::Graph;
-use relief_store::{CheckpointBlob, DatasetRecord, FoundNetwork, NetworkRecord, SampleStorage, Store, StoreError};
+use relief_store::{
+    CheckpointBlob, DatasetRecord, FoundNetwork, NetworkRecord, SampleSource, SampleStorage, Store, StoreError,
+};
 
 /// A network at a checkpoint on samples, by name.
 #[derive(Debug, Clone, Copy)]
@@ -28,10 +30,24 @@ pub(crate) struct SubjectFields {
 pub(crate) struct FoundSubject {
     pub(crate) network: FoundNetwork,
     pub(crate) checkpoint: CheckpointBlob,
-    /// The digest of the split.
-    pub(crate) split_digest: Digest,
-    /// The number of samples, the limit taken into account.
-    pub(crate) n_samples: u64,
+    dataset: DatasetRecord,
+    pub(crate) samples: SampleSource,
+}
+
+impl FoundSubject {
+    /// The first `limit` samples of a split of the same dataset.
+    ///
+    /// # Errors
+    /// When there is no such split.
+    pub(crate) fn samples_of(&self, split: Split, limit: Option<u64>) -> Result<SampleSource, String> {
+        samples_of(&self.dataset, split, limit)
+    }
+}
+
+fn samples_of(dataset: &DatasetRecord, split: Split, limit: Option<u64>) -> Result<SampleSource, String> {
+    let found = dataset.split_digest(split).zip(dataset.splits.get(&split));
+    let (digest, record) = found.ok_or_else(|| format!("{} has no {} split", dataset.id, split.as_str()))?;
+    Ok(SampleSource { digest, n_samples: limit.map_or(record.n_samples, |limit| limit.min(record.n_samples)) })
 }
 
 impl Subject<'_> {
@@ -42,17 +58,12 @@ impl Subject<'_> {
     pub(crate) async fn find(&self, store: &Store, fields: &SubjectFields) -> Result<FoundSubject, ApiError> {
         let (dataset, checkpoint, network) = self.look_up(store, fields).await?;
         let DatasetSlice { split, limit, .. } = *self.data;
-        let found = dataset.split_digest(split).zip(dataset.splits.get(&split));
-        let Some((split_digest, record)) = found else {
-            let message = format!("{} has no {} split", dataset.id, split.as_str());
-            return Err(ApiError::field(fields.split, message));
-        };
-        let n_samples = limit.map_or(record.n_samples, |limit| limit.min(record.n_samples));
+        let samples = samples_of(&dataset, split, limit).map_err(|message| ApiError::field(fields.split, message))?;
         fits(&network.record, &dataset).map_err(|message| ApiError::field(fields.dataset, message))?;
         if checkpoint.network != network.record.id {
             self.check_tensors(store, &network, &checkpoint, fields).await?;
         }
-        Ok(FoundSubject { network, checkpoint, split_digest, n_samples })
+        Ok(FoundSubject { network, checkpoint, dataset, samples })
     }
 
     /// Finds everything that is named, or names everything that is not there.

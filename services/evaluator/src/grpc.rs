@@ -131,7 +131,7 @@ impl EvaluatorHandler {
         let opening = self.loader.open(&subject);
         let Some(session) = outlet.wait(&samples_done, opening).await else { return Ok(()) };
 
-        let n_directions = request.directions.len();
+        let n_directions = request.axes.len();
         let points: Vec<Vec<f64>> =
             request.points.iter().map(|(x, y)| [*x, *y][..n_directions.min(2)].to_vec()).collect();
         let (events, mut computed) = mpsc::channel(points.len() + 1);
@@ -145,7 +145,7 @@ impl EvaluatorHandler {
         // Dropping the receiver tells the compute thread.
         while let Some(event) = outlet.wait(&samples_done, computed.recv()).await {
             let (event, is_last) = match event {
-                Some(TileEvent::Point { idx, value }) => (WireTileEvent::Point(point_to_wire(idx, value)), false),
+                Some(TileEvent::Point { idx, values }) => (WireTileEvent::Point(point_to_wire(idx, values)), false),
                 Some(TileEvent::Finished { n_points, seconds }) => {
                     let summary = wire::TileSummary { points: n_points, compute_seconds: seconds };
                     (WireTileEvent::Summary(summary), true)
@@ -197,8 +197,8 @@ impl EvaluatorHandler {
                     let (first_sample, logits, targets) = (span.first_sample as u64, span.logits, span.targets);
                     (WireLogitsEvent::Rows(LogitsRows { first_sample, logits, targets }), false)
                 }
-                Some(LogitsEvent::Finished(PointValue { loss, accuracy })) => {
-                    (WireLogitsEvent::Summary(LogitsSummary { loss, accuracy }), true)
+                Some(LogitsEvent::Finished(PointValue { loss, squared_error, accuracy })) => {
+                    (WireLogitsEvent::Summary(LogitsSummary { loss, accuracy, squared_error }), true)
                 }
                 Some(LogitsEvent::Failed(error)) => return Err(error),
                 None => return Err(thread_ended()),

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use relief_api::convert::evaluation::{BlobRef, LogitsRequest, SamplesRef, TileRequest};
+use relief_api::convert::evaluation::{AxisRef, BlobRef, LogitsRequest, SamplesRef, TileRequest};
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{DirectionAxis, DirectionSpec, Ignore, Normalization, TensorMap, random_direction};
+use relief_core::{BatchNormMode, Direction, TensorMap};
 use relief_graph::{Graph, InputShape};
-use relief_nn::{BatchNormMode, Device, PlaneSession, ResidentPlane, ResidentSamples, Samples};
+use relief_nn::{Device, PlaneError, PlaneSession, ResidentPlane, ResidentSamples, Samples, SessionError};
 use relief_store::{BlobPath, BlobPathError, Store};
 
 use crate::cache::Cache;
 
 /// Planes that are kept: several surfaces of a few checkpoints.
 const N_PLANES: usize = 4;
-/// Splits that are kept.
-const N_SAMPLES: usize = 2;
+/// Slices of splits that are kept: the two of one surface, and those of another.
+const N_SAMPLES: usize = 4;
 /// Networks and checkpoints that are kept.
 const N_MODELS: usize = 4;
 
@@ -39,7 +39,8 @@ struct Model {
 struct PlaneKey {
     network: BlobRef,
     checkpoint: BlobRef,
-    directions: Vec<DirectionSpec>,
+    axes: Vec<AxisRef>,
+    batch_norm: BatchNormMode,
 }
 
 /// What is evaluated.
@@ -47,6 +48,8 @@ struct PlaneKey {
 pub(crate) struct Subject {
     plane: PlaneKey,
     samples: SamplesRef,
+    also: Option<SamplesRef>,
+    statistics: Option<SamplesRef>,
 }
 
 impl Subject {
@@ -55,15 +58,22 @@ impl Subject {
         let plane = PlaneKey {
             network: request.network.clone(),
             checkpoint: request.checkpoint.clone(),
-            directions: request.directions.clone(),
+            axes: request.axes.clone(),
+            batch_norm: request.batch_norm,
         };
-        Self { plane, samples: request.samples.clone() }
+        Self {
+            plane,
+            samples: request.samples.clone(),
+            also: request.also.clone(),
+            statistics: request.statistics.clone(),
+        }
     }
 
     /// A checkpoint, as a plane without directions, and samples.
     pub(crate) fn of_logits(request: LogitsRequest) -> Self {
         let LogitsRequest { network, checkpoint, samples } = request;
-        Self { plane: PlaneKey { network, checkpoint, directions: Vec::new() }, samples }
+        let plane = PlaneKey { network, checkpoint, axes: Vec::new(), batch_norm: BatchNormMode::Frozen };
+        Self { plane, samples, also: None, statistics: None }
     }
 }
 
@@ -85,22 +95,28 @@ impl Loader {
     /// `DATA_CORRUPT` when an object does not have its digest, `NOT_FOUND` when it is gone, `INVALID_FIELD` when the
     /// parts do not fit together.
     pub(crate) async fn open(&self, subject: &Subject) -> Result<PlaneSession, ApiError> {
-        let Subject { plane, samples } = subject;
+        let Subject { plane, samples, also, statistics } = subject;
         let plane = self.planes.get_or_load(plane, || self.load_plane(plane)).await?;
         let shape = plane.graph().input_shape();
-        let samples_key = (samples.clone(), shape.dims());
-        let samples = self.samples.get_or_load(&samples_key, || self.load_samples(samples, shape)).await?;
-        PlaneSession::open(plane, samples, self.batch_size)
-            .map_err(|error| ApiError::field("dataset", error.to_string()))
+        let load = async |samples: &SamplesRef| {
+            let key = (samples.clone(), shape.dims());
+            self.samples.get_or_load(&key, || self.load_samples(samples, shape)).await
+        };
+        let at = |field: &'static str| move |error: SessionError| ApiError::field(field, error.to_string());
+        let mut session = PlaneSession::open(plane, load(samples).await?, self.batch_size).map_err(at("dataset"))?;
+        if let Some(also) = also {
+            session = session.with_also(load(also).await?).map_err(at("also"))?;
+        }
+        if let Some(statistics) = statistics {
+            session = session.with_statistics(load(statistics).await?).map_err(at("statistics"))?;
+        }
+        Ok(session)
     }
 
     #[tracing::instrument(name = "evaluator.load_model", skip_all, err)]
     async fn load_model(&self, network: &BlobRef, checkpoint: &BlobRef) -> Result<Model, ApiError> {
-        let path = |field: &'static str, blob: &BlobRef| {
-            blob.path.parse::<BlobPath>().map_err(|error: BlobPathError| ApiError::field(field, error.to_string()))
-        };
-        let network_path = path("network.path", network)?;
-        let checkpoint_path = path("checkpoint.path", checkpoint)?;
+        let network_path = path_of("network.path", network)?;
+        let checkpoint_path = path_of("checkpoint.path", checkpoint)?;
         let (onnx, checkpoint) = tokio::try_join!(
             self.store.load_network(&network_path, network.digest),
             self.store.load_checkpoint(&checkpoint_path, checkpoint.digest),
@@ -115,26 +131,35 @@ impl Loader {
         let model_key = (key.network.clone(), key.checkpoint.clone());
         let load = || self.load_model(&key.network, &key.checkpoint);
         let model = self.models.get_or_load(&model_key, load).await?;
-        let mut sources = Vec::new();
-        for (direction, axis) in key.directions.iter().zip([DirectionAxis::X, DirectionAxis::Y]) {
-            sources.push((axis, self.load_direction(direction).await?));
+        let mut directions = Vec::new();
+        for axis in &key.axes {
+            directions.push(Arc::new(self.load_direction(axis).await?));
         }
-        let device = self.device.clone();
+        let (device, batch_norm) = (self.device.clone(), key.batch_norm);
         let plane = blocking(move || {
-            let directions: Vec<Arc<TensorMap>> =
-                sources.into_iter().map(|(axis, source)| Arc::new(source.make(&model, axis))).collect();
             let graph = Arc::clone(&model.graph);
-            ResidentPlane::upload(&device, graph, &model.checkpoint, &directions, BatchNormMode::Frozen)
+            ResidentPlane::upload(&device, graph, &model.checkpoint, &directions, batch_norm)
         });
-        plane.await?.map_err(|error| ApiError::field("checkpoint", error.to_string()))
+        plane.await?.map_err(|error| {
+            let field = if matches!(error, PlaneError::Origin(_)) { "checkpoint" } else { "axes" };
+            ApiError::field(field, error.to_string())
+        })
     }
 
-    async fn load_direction(&self, direction: &DirectionSpec) -> Result<DirectionSource, ApiError> {
-        Ok(match *direction {
-            DirectionSpec::Random { seed, normalization, ignore } => {
-                DirectionSource::Random { seed, normalization, ignore }
+    async fn load_direction(&self, axis: &AxisRef) -> Result<Direction, ApiError> {
+        Ok(match axis {
+            AxisRef::Step(blob) => {
+                let path = path_of("axes.step.path", blob)?;
+                if path != BlobPath::direction(blob.digest) {
+                    let message = format!("`{path}` is not where the direction {} lies", blob.digest);
+                    return Err(ApiError::field("axes.step.path", message));
+                }
+                Direction::Step(self.store.load_direction(blob.digest).await?)
             }
-            DirectionSpec::Stored { digest } => DirectionSource::Given(self.store.load_direction(digest).await?),
+            AxisRef::Towards(blob) => {
+                let path = path_of("axes.towards.path", blob)?;
+                Direction::Towards(self.store.load_checkpoint(&path, blob.digest).await?)
+            }
         })
     }
 
@@ -161,21 +186,8 @@ impl Loader {
     }
 }
 
-/// All that a direction takes beside the model.
-enum DirectionSource {
-    Random { seed: u64, normalization: Normalization, ignore: Ignore },
-    Given(TensorMap),
-}
-
-impl DirectionSource {
-    fn make(self, model: &Model, axis: DirectionAxis) -> TensorMap {
-        match self {
-            Self::Random { seed, normalization, ignore } => {
-                random_direction(model.graph.trainable(&model.checkpoint), seed, axis, normalization, ignore)
-            }
-            Self::Given(tensors) => tensors,
-        }
-    }
+fn path_of(field: &'static str, blob: &BlobRef) -> Result<BlobPath, ApiError> {
+    blob.path.parse().map_err(|error: BlobPathError| ApiError::field(field, error.to_string()))
 }
 
 /// Runs what takes the processor for long away from the threads that answer calls.

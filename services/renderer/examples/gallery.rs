@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use relief_core::{Axis, PointFlag, SurfaceValues};
+use relief_core::{Axis, PointFlag, PointValue, Split, SplitValues, SurfaceValues};
 use relief_renderer::plot::{LossScale, PlotFormat, PlotKind, PlotSpec, draw};
 
 fn main() -> anyhow::Result<()> {
@@ -23,9 +23,9 @@ fn main() -> anyhow::Result<()> {
         0.02 + 3.0 * (x * (1.0 - x)).powi(2) + 5.0 * (y - 0.2 * x) * (y - 0.2 * x)
     })?;
     let mut partial = bowl.clone();
-    for idx in 0..partial.flags.len() {
+    for idx in 0..partial.main.flags.len() {
         if (idx / 204 + (idx % 51) / 8) % 3 == 0 {
-            (partial.loss[idx], partial.flags[idx]) = (f64::NAN, PointFlag::Never);
+            (partial.main.loss[idx], partial.main.flags[idx]) = (f64::NAN, PointFlag::Never);
         }
     }
     let coarse = surface("-1:1:5", "-1:1:5", |x, y| 0.1 + x * x + 2.0 * y * y)?;
@@ -65,7 +65,10 @@ fn main() -> anyhow::Result<()> {
     let point = surface("0:0:1", "0:0:1", |_, _| 0.3)?;
     let long = "A title that is much too long for one line because it names the network, the data set, both directions, \
                 their normalisation and seed, and the batch normalisation mode as well as everything else";
+    let harder = surface("-1:1:51", "0:0:1", |x, _| if x > 0.8 { f64::INFINITY } else { 0.9 + 1.1 * valley(x) })?;
+    let both = SurfaceValues { also: Some(SplitValues { split: Split::Test, ..harder.main }), ..curve.clone() };
     for (name, values, scale, title) in [
+        ("curve_splits", &both, LossScale::Linear, Some("Training and test samples")),
         ("curve", &curve, LossScale::Linear, Some("resnet56, filter-normalised direction")),
         ("curve_log", &curve, LossScale::Log, None),
         ("curve_gaps", &gappy, LossScale::Linear, Some("Points that are not finite")),
@@ -90,10 +93,13 @@ fn write(path: &std::path::Path, values: &SurfaceValues, spec: &PlotSpec) -> any
 
 fn surface(x: &str, y: &str, loss: impl Fn(f64, f64) -> f64) -> anyhow::Result<SurfaceValues> {
     let (x, y) = (x.parse::<Axis>()?.coordinates(), y.parse::<Axis>()?.coordinates());
-    let losses: Vec<f64> = y.iter().flat_map(|y| x.iter().map(|x| loss(*x, *y))).collect();
-    let accuracy = losses.iter().map(|loss| if loss.is_nan() { 10.0 } else { 10.0 + 85.0 * (-0.5 * loss).exp() });
-    let flags = losses.iter().map(|loss| PointFlag::of_loss(*loss)).collect();
-    Ok(SurfaceValues { accuracy: accuracy.collect(), flags, x, y, loss: losses })
+    let mut main = SplitValues::unknown(Split::Train, x.len() * y.len());
+    let losses = y.iter().flat_map(|y| x.iter().map(|x| loss(*x, *y)));
+    for (idx, loss) in losses.enumerate() {
+        let accuracy = if loss.is_nan() { 10.0 } else { 10.0 + 85.0 * (-0.5 * loss).exp() };
+        main.set(idx, PointValue { loss, squared_error: 0.1, accuracy });
+    }
+    Ok(SurfaceValues { x, y, main, also: None })
 }
 
 /// A rough landscape: a narrow valley among many smaller ones.

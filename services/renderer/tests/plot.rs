@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "the helpers of tests fail as tests do")]
 
-use relief_core::{PointFlag, SurfaceValues};
+use relief_core::{PointFlag, PointValue, Split, SplitValues, SurfaceValues};
 use relief_renderer::plot::{LossScale, PlotError, PlotFormat, PlotKind, PlotSpec, draw};
 use resvg::tiny_skia::Pixmap;
 use usvg::{Options, Tree};
@@ -14,10 +14,12 @@ fn surface(n_columns: usize, n_rows: usize, loss: impl Fn(f64, f64) -> f64) -> S
         (0..count).map(|idx| if count == 1 { 0.0 } else { 2.0 * idx as f64 / (count - 1) as f64 - 1.0 }).collect()
     };
     let (x, y) = (axis(n_columns), axis(n_rows));
-    let losses: Vec<f64> = y.iter().flat_map(|y| x.iter().map(|x| loss(*x, *y))).collect();
-    let accuracy = losses.iter().map(|loss| 100.0 * (-loss).exp()).collect();
-    let flags = losses.iter().map(|loss| PointFlag::of_loss(*loss)).collect();
-    SurfaceValues { x, y, loss: losses, accuracy, flags }
+    let mut main = SplitValues::unknown(Split::Train, n_rows * n_columns);
+    let losses = y.iter().flat_map(|y| x.iter().map(|x| loss(*x, *y)));
+    for (idx, loss) in losses.enumerate() {
+        main.set(idx, PointValue { loss, squared_error: 0.1, accuracy: 100.0 * (-loss).exp() });
+    }
+    SurfaceValues { x, y, main, also: None }
 }
 
 fn bowl() -> SurfaceValues {
@@ -146,7 +148,7 @@ fn rows_rise_upwards() {
 fn what_cannot_be_drawn_is_shown_and_counted() {
     let mut values = bowl();
     for (idx, flag) in [(0, PointFlag::Nan), (1, PointFlag::PositiveInfinity), (440, PointFlag::Never)] {
-        (values.loss[idx], values.flags[idx]) = (f64::NAN, flag);
+        (values.main.loss[idx], values.main.flags[idx]) = (f64::NAN, flag);
     }
     for kind in SURFACE_KINDS {
         let svg = svg(&values, &PlotSpec::new(kind));
@@ -174,7 +176,7 @@ fn a_log_scale_shows_what_has_no_logarithm() {
 fn clipping_is_said() {
     for kind in [PlotKind::Curve, PlotKind::Contour, PlotKind::Heatmap] {
         let mut values = values_of(kind);
-        values.loss[0] = 1e4;
+        values.main.loss[0] = 1e4;
         let automatic = svg(&values, &PlotSpec::new(kind));
         assert!(texts(&automatic).iter().any(|text| text.ends_with(", up to 10000)")), "{:?}", texts(&automatic));
         let chosen = svg(&values, &PlotSpec { loss_max: Some(0.75), ..PlotSpec::new(kind) });
@@ -194,11 +196,35 @@ fn a_gap_in_a_curve_is_never_bridged() {
     };
     let mut values = curve();
     assert_eq!(n_lines(&values), (1, 0, false));
-    (values.loss[20], values.flags[20]) = (f64::NAN, PointFlag::Nan);
+    (values.main.loss[20], values.main.flags[20]) = (f64::NAN, PointFlag::Nan);
     assert_eq!(n_lines(&values), (2, 0, true));
-    (values.loss[22], values.flags[22]) = (f64::NAN, PointFlag::Nan);
+    (values.main.loss[22], values.main.flags[22]) = (f64::NAN, PointFlag::Nan);
     // The point between two gaps is a dot, of the loss and of the accuracy.
     assert_eq!(n_lines(&values).1, 2);
+}
+
+#[test]
+fn a_second_split_is_dashed_and_has_its_own_gaps() {
+    let mut values = curve();
+    let solid = svg(&values, &PlotSpec::new(PlotKind::Curve));
+    assert!(!solid.contains("stroke-dasharray=\"5 3.5\""), "{solid}");
+    let mut also = surface(51, 1, |x, _| if x < -0.95 { f64::NAN } else { 7.0 + x * x }).main;
+    also.split = Split::Test;
+    values.also = Some(also);
+    let both = svg(&values, &PlotSpec::new(PlotKind::Curve));
+    // Loss, accuracy, and the sample of the legend.
+    assert_eq!(both.matches("stroke-dasharray=\"5 3.5\"").count(), 3, "{both}");
+    assert!(both.contains("test: 2 points not finite"), "{both}");
+    assert!(both.contains("from 0.1 to 8"), "the axis has room for both: {both}");
+    values.main.loss[25] = f64::NAN;
+    values.main.flags[25] = PointFlag::Nan;
+    assert!(svg(&values, &PlotSpec::new(PlotKind::Curve)).contains("train: 1 point not finite"));
+    // What clips one split clips neither where the other reaches beyond.
+    let clipped = |loss_max| svg(&values, &PlotSpec { loss_max: Some(loss_max), ..PlotSpec::new(PlotKind::Curve) });
+    assert!(clipped(7.5).contains("loss clipped above 7.5"), "{}", clipped(7.5));
+    assert!(!clipped(9.0).contains("clipped"));
+    let surface = SurfaceValues { also: Some(bowl().main), ..bowl() };
+    assert_eq!(svg(&surface, &PlotSpec::new(PlotKind::Contour)), svg(&bowl(), &PlotSpec::new(PlotKind::Contour)));
 }
 
 #[test]
@@ -224,7 +250,7 @@ fn bad_fields_are_named() {
         assert!(refusal(&curve(), &bad).starts_with(field));
     }
     let mut values = curve();
-    values.loss.pop();
+    values.main.loss.pop();
     assert!(refusal(&values, &spec).starts_with("loss holds 50 values"));
     let mut values = curve();
     values.x.swap(3, 4);

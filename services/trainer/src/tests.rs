@@ -12,10 +12,11 @@ use relief_api::training::v1::{
 };
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{
-    CheckpointName, DirectionAxis, Ignore, NetworkId, Normalization, Philox, PointValue, RunId, Split, random_direction,
+    BatchNormMode, CheckpointName, Direction, DirectionAxis, Ignore, NetworkId, Normalization, Philox, PointValue,
+    RunId, Split, random_direction,
 };
 use relief_graph::{Graph, InputShape};
-use relief_nn::{BatchNormMode, Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples};
+use relief_nn::{Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples};
 use relief_store::{BlobPath, DatasetFormat, DatasetImport, DatasetSamples, Page, SnapshotMetrics, SplitFiles, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -164,13 +165,14 @@ async fn evaluated_as_a_surface(store: &Store, snapshot: &str, split: Split) -> 
     let device = Device::cpu();
     let samples = Arc::new(ResidentSamples::upload(&device, &samples, None).expect("samples"));
     let directions = [DirectionAxis::X, DirectionAxis::Y].map(|axis| {
-        Arc::new(random_direction(graph.trainable(&origin), 1, axis, Normalization::Filter, Ignore::BiasBn))
+        let trainable = graph.trainable(&origin);
+        Arc::new(Direction::Step(random_direction(trainable, 1, axis, Normalization::Filter, Ignore::BiasBn)))
     });
     let plane = ResidentPlane::upload(&device, graph, &origin, &directions, BatchNormMode::Frozen).expect("a plane");
     let session = PlaneSession::open(Arc::new(plane), samples, 128).expect("a session");
     let evaluation = session.evaluate(&[0.0, 0.0], &mut |_| std::ops::ControlFlow::Continue(()));
     match evaluation.expect("a value") {
-        Evaluation::Done(value) => value,
+        Evaluation::Done(values) => values.main,
         Evaluation::Cancelled => panic!("nobody cancelled"),
     }
 }

@@ -3,11 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use relief_core::{PointValue, Recipe, TensorMap};
+use relief_core::{BatchNormMode, PointValue, Recipe, TensorMap};
 use relief_graph::Graph;
 use relief_nn::{
-    BatchNormMode, Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe,
-    TrainingSession,
+    Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe, TrainingSession,
 };
 
 use crate::error::RunError;
@@ -86,7 +85,7 @@ impl Training {
                 }
             })?;
             match evaluation {
-                Evaluation::Done(value) => Ok(value),
+                Evaluation::Done(values) => Ok(values.main),
                 Evaluation::Cancelled => Err(refusal.unwrap_or(RunError::Cancelled)),
             }
         };

@@ -23,8 +23,16 @@ pub fn network_id() -> &'static str {
 /// # Errors
 /// Never: it is a built-in one.
 pub fn initial_tensors() -> anyhow::Result<TensorMap> {
+    tensors_of_seed(1)
+}
+
+/// Its tensors before training, from a seed.
+///
+/// # Errors
+/// Never: it is a built-in one.
+pub fn tensors_of_seed(seed: u64) -> anyhow::Result<TensorMap> {
     let graph = builtin::build_default(NETWORK).with_context(|| format!("{NETWORK} is not built in"))?;
-    Ok(initialize(&graph, 1))
+    Ok(initialize(&graph, seed))
 }
 
 /// The messages that import a safetensors file as the checkpoint `name` of `network`.

@@ -1,16 +1,16 @@
 //! A client of everything.
 
 use anyhow::{Context as _, ensure};
-use relief_api::catalog::v1::Dataset;
 use relief_api::catalog::v1::catalog_service_client::CatalogServiceClient;
+use relief_api::catalog::v1::{Dataset, DeleteCheckpointRequest};
 use relief_api::evaluator::v1::evaluator_service_client::EvaluatorServiceClient;
 use relief_api::inference::v1::inference_service_client::InferenceServiceClient;
 use relief_api::job::v1::JobState;
 use relief_api::plot::v1::plot_service_client::PlotServiceClient;
 use relief_api::surface::v1::surface_service_client::SurfaceServiceClient;
 use relief_api::surface::v1::{
-    CreateSurfaceRequest, GetSurfaceRequest, ReadSurfaceRequest, Surface, SurfaceSpec, SurfaceStatus,
-    WatchSurfaceRequest, WatchSurfaceResponse,
+    CreateSurfaceRequest, DeleteSurfaceRequest, GetSurfaceRequest, ReadSurfaceRequest, Surface, SurfaceSpec,
+    SurfaceStatus, WatchSurfaceRequest, WatchSurfaceResponse,
 };
 use relief_api::training::v1::training_service_client::TrainingServiceClient;
 use relief_api::training::v1::{CreateRunRequest, GetRunRequest, Run, RunSpec, WatchRunRequest};
@@ -129,6 +129,26 @@ impl Client {
     pub async fn import_checkpoint(&self, name: &str, network: &str, content: &[u8]) -> anyhow::Result<()> {
         let messages = tokio_stream::iter(checkpoint_messages(name, network, content));
         within("the checkpoint is imported", self.catalog().import_checkpoint(messages)).await??;
+        Ok(())
+    }
+
+    /// Deletes an imported checkpoint.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn delete_checkpoint(&self, name: &str) -> anyhow::Result<()> {
+        let request = DeleteCheckpointRequest { name: name.to_owned() };
+        within("the checkpoint is deleted", self.catalog().delete_checkpoint(request)).await??;
+        Ok(())
+    }
+
+    /// Deletes a surface.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn delete_surface(&self, id: &str) -> anyhow::Result<()> {
+        let request = DeleteSurfaceRequest { name: id.to_owned() };
+        within("the surface is deleted", self.surfaces().delete_surface(request)).await??;
         Ok(())
     }
 

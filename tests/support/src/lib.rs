@@ -21,7 +21,7 @@ mod sandbox;
 mod surface;
 
 pub use bound::{BOUND, within};
-pub use checkpoint::{checkpoint_messages, initial_tensors, network_id};
+pub use checkpoint::{checkpoint_messages, initial_tensors, network_id, tensors_of_seed};
 pub use client::{Client, Watch};
 pub use collector::{Collector, ExportedSpan};
 pub use command_line::{CommandLine, Said};
@@ -31,4 +31,4 @@ pub use process::{Launch, Process, Reservation};
 pub use program::Program;
 pub use refusal::Refusal;
 pub use sandbox::{CHECKPOINT, DATASET, Sandbox};
-pub use surface::{Values, axis, random, surface_spec};
+pub use surface::{Values, axis, plane_axes, random, surface_spec};

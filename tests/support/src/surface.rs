@@ -1,6 +1,8 @@
 //! Requests for surfaces, and their values.
 
 use anyhow::{Context as _, ensure};
+use relief_api::evaluator::v1::plane_axis::Source as AxisSource;
+use relief_api::evaluator::v1::{Blob, PlaneAxis};
 use relief_api::surface::v1::direction::Source;
 use relief_api::surface::v1::read_surface_response::Part;
 use relief_api::surface::v1::{
@@ -17,7 +19,11 @@ pub struct Values {
     /// Row-major, (ny, nx).
     pub loss: Vec<u64>,
     /// Row-major, (ny, nx).
+    pub squared_error: Vec<u64>,
+    /// Row-major, (ny, nx).
     pub accuracy: Vec<u64>,
+    /// The loss on the second split, row-major, (ny, nx); empty without one.
+    pub also_loss: Vec<u64>,
     /// Row-major, (ny, nx): 0 where there is no value yet.
     pub flags: Vec<u8>,
 }
@@ -37,7 +43,9 @@ impl Values {
             Part::Rows(rows) => {
                 ensure!(rows.first_row as usize * self.x.len() == self.loss.len(), "rows out of order");
                 self.loss.extend(bits(&rows.loss));
+                self.squared_error.extend(bits(&rows.squared_error));
                 self.accuracy.extend(bits(&rows.accuracy));
+                self.also_loss.extend(bits(&rows.also.map(|also| also.loss).unwrap_or_default()));
                 self.flags.extend(&rows.flags);
             }
         }
@@ -77,6 +85,16 @@ pub fn random(seed: u64) -> Direction {
     Direction { source: Some(Source::Random(RandomDirection { seed, ..RandomDirection::default() })) }
 }
 
+/// The axes along the stored directions with these digests, as an evaluator is asked for them.
+#[must_use]
+pub fn plane_axes(digests: &[String]) -> Vec<PlaneAxis> {
+    let axis = |digest: &String| {
+        let (path, digest) = (format!("directions/{digest}.safetensors"), digest.clone());
+        PlaneAxis { source: Some(AxisSource::Step(Blob { path, digest })) }
+    };
+    digests.iter().map(axis).collect()
+}
+
 /// A surface around `origin` on the first `limit` training samples of `dataset` (none: all), in tiles of (rows, columns).
 #[must_use]
 pub fn surface_spec(
@@ -88,10 +106,11 @@ pub fn surface_spec(
 ) -> SurfaceSpec {
     SurfaceSpec {
         network: "lenet5".to_owned(),
-        plane: Some(Plane { origin: origin.to_owned(), x: Some(random(7)), y: Some(random(7)) }),
+        plane: Some(Plane { origin: origin.to_owned(), x: Some(random(7)), y: Some(random(7)), ..Plane::default() }),
         x: Some(x),
         y: Some(y),
         data: Some(DatasetSlice { dataset: dataset.to_owned(), limit, ..DatasetSlice::default() }),
         tile: Some(TileShape { rows, columns }),
+        ..SurfaceSpec::default()
     }
 }

@@ -31,6 +31,7 @@ pub(crate) async fn run(arguments: &EvaluateArguments, client: &Client, output: 
             "n_samples": header.n_samples,
             "loss": summary.loss,
             "accuracy": summary.accuracy,
+            "squared_error": summary.squared_error,
         })
     };
     let text = || {
@@ -39,6 +40,7 @@ pub(crate) async fn run(arguments: &EvaluateArguments, client: &Client, output: 
             ("samples", header.n_samples.to_string()),
             ("loss", summary.loss.to_string()),
             ("accuracy", format!("{} %", summary.accuracy)),
+            ("squared error", summary.squared_error.to_string()),
         ])
     };
     output.print(json, text)
@@ -107,7 +109,7 @@ async fn compute(arguments: &EvaluateArguments, client: &Client) -> anyhow::Resu
 fn add(logits: &mut Option<Logits>, part: Part) -> anyhow::Result<&mut Logits> {
     let logits = match (part, logits.take()) {
         (Part::Header(header), None) => {
-            let summary = LogitsSummary { loss: f64::NAN, accuracy: f64::NAN };
+            let summary = LogitsSummary { loss: f64::NAN, accuracy: f64::NAN, squared_error: f64::NAN };
             logits.insert(Logits { header, logits: Vec::new(), targets: Vec::new(), summary })
         }
         (Part::Rows(rows), Some(known)) => {
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn samples_follow_one_another_with_their_targets() {
-        let summary = Part::Summary(LogitsSummary { loss: 0.5, accuracy: 50.0 });
+        let summary = Part::Summary(LogitsSummary { loss: 0.5, accuracy: 50.0, squared_error: 0.1 });
         let parts = [header(), rows(0, &[0.1, f32::NAN], &[1]), rows(1, &[-3.0, 1e-30], &[0]), summary];
         let logits = assembled(parts).expect("good parts");
         assert_eq!(logits.csv(), "sample,target,logit_0,logit_1\n0,1,0.1,NaN\n1,0,-3.0,1e-30\n");

@@ -100,7 +100,12 @@ fn surface_spec(origin: &str, x: Axis, y: Option<Axis>) -> SurfaceSpec {
     let direction = direction_to_wire(&random);
     SurfaceSpec {
         network: NETWORK.to_owned(),
-        plane: Some(wire::Plane { origin: origin.to_owned(), y: y.map(|_| direction.clone()), x: Some(direction) }),
+        plane: Some(wire::Plane {
+            origin: origin.to_owned(),
+            y: y.map(|_| direction.clone()),
+            x: Some(direction),
+            ..wire::Plane::default()
+        }),
         x: Some(surface::axis(x)),
         y: y.map(surface::axis),
         data: Some(wire::DatasetSlice {
@@ -108,7 +113,7 @@ fn surface_spec(origin: &str, x: Axis, y: Option<Axis>) -> SurfaceSpec {
             split: split_to_wire(Split::Train).into(),
             limit: Some(N_SAMPLES),
         }),
-        tile: None,
+        ..SurfaceSpec::default()
     }
 }
 
@@ -134,7 +139,7 @@ async fn write_files(client: &Client, out: &Path, surface: &str, curve: &str) ->
                 kind: kind.into(),
                 scale: scale.into(),
                 format: format.into(),
-                title: String::new(),
+                ..RenderSurfaceRequest::default()
             };
             let path = plots.join(format!("{stem}.{extension}"));
             file::write(&path, &plot::render(client, request).await?)?;

@@ -2,17 +2,19 @@
 
 mod view;
 
+use relief_api::catalog::v1::Split as WireSplit;
 use relief_api::convert::job::state_from_wire;
-use relief_api::convert::surface::{direction_to_wire, split_to_wire};
+use relief_api::convert::surface::{batch_norm_to_wire, direction_to_wire, split_to_wire};
 use relief_api::surface::v1::{
     self as wire, CancelSurfaceRequest, CreateSurfaceRequest, DeleteSurfaceRequest, GetSurfaceRequest,
     ListSurfacesRequest, Surface, SurfaceSpec, WatchSurfaceRequest,
 };
-use relief_core::{Axis, DirectionSpec, SurfaceId};
+use relief_core::{Axis, CheckpointName, DirectionSpec, SurfaceId};
 use serde_json::json;
 
 use crate::cli::{CreateArguments, ExportArguments, SurfaceCommand};
 use crate::client::{Client, list_all};
+use crate::error::CommandError;
 use crate::job::{self, Job, Step};
 use crate::output::{self, Output};
 use crate::{direction, export, file, values};
@@ -21,11 +23,19 @@ pub(crate) use view::to_json;
 pub(crate) async fn run(command: SurfaceCommand, client: &Client, output: Output) -> anyhow::Result<()> {
     match command {
         SurfaceCommand::Create(arguments) => {
+            if let Some(flag) = arguments.idle_flag() {
+                let text = format!("{flag} has no effect here, as no direction is random; leave it out");
+                return Err(CommandError::WrongUse(text).into());
+            }
             let surface = create(client, with_directions(client, &arguments, spec(&arguments)).await?).await?;
             output.print(|| to_json(&surface), || surface.name.clone())?;
             if arguments.watch { watch(client, &surface.name).await } else { Ok(()) }
         }
-        SurfaceCommand::Get { name } => print(client, output, &name).await,
+        SurfaceCommand::Get { name, norms: false } => print(client, output, &name).await,
+        SurfaceCommand::Get { name, norms: true } => {
+            let geometry = get(client, &name).await?.geometry.unwrap_or_default();
+            output.print(|| view::geometry_json(&geometry), || view::norms(&geometry))
+        }
         SurfaceCommand::Watch { name } => {
             watch(client, &name.to_string()).await?;
             print(client, output, &name).await
@@ -67,6 +77,7 @@ fn step(surface: &Surface) -> Step {
     let count = |n: u64, what: &str| Some(format!("{n} {what}")).filter(|_| n > 0);
     let detail = [
         rate,
+        count(status.points_reused, "computed before"),
         count(status.points_non_finite, "not finite"),
         count(status.tiles_retried, "tiles retried"),
         Some(status.waiting_reason).filter(|reason| !reason.is_empty()).map(|reason| format!("waiting: {reason}")),
@@ -137,23 +148,32 @@ async fn with_directions(
 }
 
 fn spec(arguments: &CreateArguments) -> SurfaceSpec {
-    let &CreateArguments { seed, normalization, ignore, .. } = arguments;
-    let direction = direction_to_wire(&DirectionSpec::Random { seed, normalization, ignore });
+    let (normalization, ignore) = (arguments.normalization.unwrap_or_default(), arguments.ignore.unwrap_or_default());
+    let seed = arguments.seed.unwrap_or_default();
+    let direction = |to: &Option<CheckpointName>| {
+        direction_to_wire(&match to.clone() {
+            Some(checkpoint) => DirectionSpec::Towards { checkpoint },
+            None => DirectionSpec::Random { seed, normalization, ignore },
+        })
+    };
     SurfaceSpec {
-        network: arguments.network.to_string(),
+        network: arguments.network.as_ref().map(ToString::to_string).unwrap_or_default(),
         plane: Some(wire::Plane {
             origin: arguments.checkpoint.to_string(),
-            y: arguments.y.map(|_| direction.clone()),
-            x: Some(direction),
+            x: Some(direction(&arguments.to)),
+            y: arguments.y.map(|_| direction(&arguments.y_to)),
+            batch_norm: arguments.batch_norm.map_or(wire::BatchNormMode::Unspecified, batch_norm_to_wire).into(),
         }),
         x: Some(axis(arguments.x)),
         y: arguments.y.map(axis),
         data: Some(wire::DatasetSlice {
             dataset: arguments.dataset.to_string(),
-            split: split_to_wire(arguments.split).into(),
+            split: split_to_wire(arguments.split.main).into(),
             limit: arguments.limit,
         }),
+        also_split: arguments.split.also.map_or(WireSplit::Unspecified, split_to_wire).into(),
         tile: arguments.tile.map(|tile| wire::TileShape { rows: tile.rows, columns: tile.columns }),
+        fresh: arguments.fresh,
     }
 }
 
@@ -165,7 +185,7 @@ pub(crate) fn axis(axis: Axis) -> wire::Axis {
 mod tests {
     use clap::Parser as _;
     use relief_api::convert::surface::spec_from_wire;
-    use relief_core::{Ignore, Normalization, Split};
+    use relief_core::{BatchNormMode, Ignore, Normalization, Split};
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -192,6 +212,36 @@ mod tests {
     }
 
     #[test]
+    fn the_way_to_a_checkpoint_is_an_interpolation() {
+        let spec = spec_from_wire(Some(asked(&["--to", "d", "--split", "both"]))).expect("a valid request");
+        assert_eq!(spec.plane.x, DirectionSpec::Towards { checkpoint: "d".parse().expect("a name") });
+        assert_eq!(spec.plane.batch_norm, BatchNormMode::Interpolated);
+        assert_eq!((spec.data.split, spec.also), (Split::Train, Some(Split::Test)));
+        let flags = ["--to", "d", "--y=0:1:2", "--y-to=e", "--batch-norm", "frozen"];
+        let spec = spec_from_wire(Some(asked(&flags))).expect("a valid request");
+        assert_eq!(spec.plane.y, Some(DirectionSpec::Towards { checkpoint: "e".parse().expect("a name") }));
+        assert_eq!(spec.plane.batch_norm, BatchNormMode::Frozen);
+        let from = ["relief", "surface", "create", "--from", "a", "--to", "b", "--dataset", "d", "--x=-0.5:1.5:401"];
+        assert!(Cli::try_parse_from(from).is_ok());
+    }
+
+    #[test]
+    fn flags_of_random_directions_are_refused_where_there_are_none() {
+        let idle = |more: &[&str]| {
+            let base = ["relief", "surface", "create", "--checkpoint", "c", "--dataset", "d", "--x=-1:1:5"];
+            match Cli::try_parse_from(base.iter().chain(more)).expect("right use").command {
+                Command::Surface(SurfaceCommand::Create(arguments)) => arguments.idle_flag(),
+                command => panic!("another command: {command:?}"),
+            }
+        };
+        assert_eq!(idle(&["--to", "e", "--seed", "1"]), Some("--seed"));
+        assert_eq!(idle(&["--to", "e", "--y=0:1:2", "--y-to", "f", "--ignore", "none"]), Some("--ignore"));
+        assert_eq!(idle(&["--x-direction", "x", "--normalization", "layer"]), Some("--normalization"));
+        assert_eq!(idle(&["--to", "e", "--y=0:1:2", "--seed", "1"]), None);
+        assert_eq!(idle(&["--seed", "1"]), None);
+    }
+
+    #[test]
     fn one_axis_makes_a_curve() {
         let spec = spec_from_wire(Some(asked(&[]))).expect("a valid request");
         assert!(spec.grid.y.is_none() && spec.plane.y.is_none());
@@ -202,12 +252,13 @@ mod tests {
         let status = wire::SurfaceStatus {
             points_total: 9,
             points_done: 3,
+            points_reused: 2,
             points_per_second: 2.0,
             tiles_retried: 1,
             waiting_reason: "no evaluator is reachable".to_owned(),
             ..wire::SurfaceStatus::default()
         };
         let step = step(&Surface { status: Some(status), ..Surface::default() });
-        assert_eq!(step.detail, "2.0 points/s, 1 tiles retried, waiting: no evaluator is reachable");
+        assert_eq!(step.detail, "2.0 points/s, 2 computed before, 1 tiles retried, waiting: no evaluator is reachable");
     }
 }

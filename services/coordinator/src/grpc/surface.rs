@@ -1,5 +1,6 @@
 //! `relief.surface.v1.SurfaceService`.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use relief_api::convert::job::state_to_wire;
-use relief_api::convert::surface::{spec_from_wire, spec_to_wire};
+use relief_api::convert::surface::{geometry_to_wire, spec_from_wire, spec_to_wire, split_to_wire};
 use relief_api::convert::time::{duration, timestamp_from_text};
 use relief_api::surface::v1 as wire;
 use relief_api::surface::v1::surface_service_server::SurfaceService;
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{Digest, DirectionAxis, NameError, SurfaceId, SurfaceValues};
-use relief_store::SurfaceRecord;
+use relief_core::{Digest, DirectionAxis, NameError, SplitValues, SurfaceId, SurfaceValues};
+use relief_store::{SampleSource, SurfaceRecord};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,8 @@ use crate::job::{Job, Status as JobStatus};
 /// Between two messages of a watch.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Values per message of a read, so that no message comes near the limit.
+/// Points per message of a read, or those of one row where it has more: 50 bytes each, so that messages stay under a
+/// megabyte, and under the usual limit of 4 for rows of up to 80,000 points.
 const VALUES_PER_MESSAGE: usize = 16_384;
 
 /// Serves surfaces.
@@ -42,8 +44,10 @@ fn name(text: &str) -> Result<SurfaceId, ApiError> {
     text.parse().map_err(|error: NameError| ApiError::field("name", error.to_string()))
 }
 
-fn surface_to_wire(record: &SurfaceRecord, class: Option<&str>, status: &JobStatus) -> wire::Surface {
+fn surface_to_wire(record: &SurfaceRecord, status: &JobStatus) -> wire::Surface {
     let provenance = &record.provenance;
+    let digest = |source: Option<SampleSource>| source.map(|source| source.digest.to_string()).unwrap_or_default();
+    let reuse = record.reuse.clone().unwrap_or_default();
     wire::Surface {
         name: record.id.to_string(),
         spec: Some(spec_to_wire(&record.spec)),
@@ -51,13 +55,22 @@ fn surface_to_wire(record: &SurfaceRecord, class: Option<&str>, status: &JobStat
         provenance: Some(wire::Provenance {
             network_digest: provenance.network_digest.to_string(),
             checkpoint_digest: provenance.checkpoint_digest.to_string(),
-            dataset_digest: provenance.dataset_digest.to_string(),
-            numeric_class: class.unwrap_or(&provenance.numeric_class).to_owned(),
+            dataset_digest: provenance.samples.digest.to_string(),
+            numeric_class: provenance.numeric_class.clone(),
             relief_version: provenance.relief_version.clone(),
             create_time: timestamp_from_text(&provenance.created),
-            direction_digests: provenance.direction_digests.iter().map(ToString::to_string).collect(),
+            direction_digests: provenance.directions.iter().map(|source| source.digest().to_string()).collect(),
+            also_digest: digest(provenance.also),
+            statistics_digest: digest(provenance.statistics),
+            reused_from: reuse.surfaces.iter().map(ToString::to_string).collect(),
         }),
+        geometry: None,
     }
+}
+
+/// A surface with how its axes lie, which takes some room.
+fn whole_surface_to_wire(record: &SurfaceRecord, status: &JobStatus) -> wire::Surface {
+    wire::Surface { geometry: Some(geometry_to_wire(&record.geometry)), ..surface_to_wire(record, status) }
 }
 
 fn status_to_wire(status: &JobStatus) -> wire::SurfaceStatus {
@@ -68,6 +81,7 @@ fn status_to_wire(status: &JobStatus) -> wire::SurfaceStatus {
         state: state_to_wire(status.state).into(),
         points_total: tally.points_total,
         points_done: tally.points_done,
+        points_reused: tally.points_reused,
         points_non_finite: tally.points_non_finite,
         tiles_total: tally.tiles_total,
         tiles_done: tally.tiles_done,
@@ -85,7 +99,7 @@ fn status_to_wire(status: &JobStatus) -> wire::SurfaceStatus {
 }
 
 fn job_to_wire(job: &Job, status: &JobStatus) -> wire::Surface {
-    surface_to_wire(&job.record, job.numeric_class(), status)
+    surface_to_wire(job.record(), status)
 }
 
 #[tonic::async_trait]
@@ -103,9 +117,9 @@ impl SurfaceService for SurfaceHandler {
             "" => None,
             id => Some(id.parse().map_err(|error: NameError| ApiError::field("surface_id", error.to_string()))?),
         };
-        let (surfaces, spec) = (Arc::clone(&self.surfaces), spec_from_wire(request.spec)?);
-        let job = to_the_end(async move { surfaces.create(id, spec).await }).await?;
-        let surface = job_to_wire(&job, &job.status());
+        let (surfaces, request) = (Arc::clone(&self.surfaces), spec_from_wire(request.spec)?);
+        let job = to_the_end(async move { surfaces.create(id, request).await }).await?;
+        let surface = whole_surface_to_wire(job.record(), &job.status());
         Ok(Response::new(wire::CreateSurfaceResponse { surface: Some(surface) }))
     }
 
@@ -113,8 +127,8 @@ impl SurfaceService for SurfaceHandler {
         &self,
         request: Request<wire::GetSurfaceRequest>,
     ) -> Result<Response<wire::GetSurfaceResponse>, Status> {
-        let (record, class, status) = self.surfaces.get(&name(&request.get_ref().name)?).await?;
-        let surface = surface_to_wire(&record, class.as_deref(), &status);
+        let (record, status) = self.surfaces.get(&name(&request.get_ref().name)?).await?;
+        let surface = whole_surface_to_wire(&record, &status);
         Ok(Response::new(wire::GetSurfaceResponse { surface: Some(surface) }))
     }
 
@@ -124,10 +138,7 @@ impl SurfaceService for SurfaceHandler {
     ) -> Result<Response<wire::ListSurfacesResponse>, Status> {
         let request = request.into_inner();
         let (surfaces, next_page_token) = self.surfaces.list(request.page_size, &request.page_token).await?;
-        let to_wire = |(record, class, status): &(SurfaceRecord, Option<String>, JobStatus)| {
-            surface_to_wire(record, class.as_deref(), status)
-        };
-        let surfaces = surfaces.iter().map(to_wire).collect();
+        let surfaces = surfaces.iter().map(|(record, status)| surface_to_wire(record, status)).collect();
         Ok(Response::new(wire::ListSurfacesResponse { surfaces, next_page_token }))
     }
 
@@ -145,8 +156,8 @@ impl SurfaceService for SurfaceHandler {
                 tokio::spawn(send_changes(job, request.after_revision, sender, shutdown));
             }
             None => {
-                let (record, class, status) = self.surfaces.get(&id).await?;
-                let surface = Some(surface_to_wire(&record, class.as_deref(), &status));
+                let (record, status) = self.surfaces.get(&id).await?;
+                let surface = Some(surface_to_wire(&record, &status));
                 // The receiver is below and the channel has room.
                 let _ = sender.try_send(Ok(wire::WatchSurfaceResponse { surface }));
             }
@@ -245,16 +256,27 @@ async fn send_changes(
 fn value_messages(values: SurfaceValues) -> impl Iterator<Item = wire::ReadSurfaceResponse> {
     use wire::read_surface_response::Part;
     let (n_rows, n_columns) = (values.y.len(), values.x.len());
-    let header = Part::Header(wire::SurfaceHeader { x: values.x.clone(), y: values.y.clone() });
+    let splits = values.splits().map(|split| split_to_wire(split.split).into()).collect();
+    let header = Part::Header(wire::SurfaceHeader { x: values.x.clone(), y: values.y.clone(), splits });
     let rows_per_message = (VALUES_PER_MESSAGE / n_columns.max(1)).max(1);
+    let flags = |split: &SplitValues, span: Range<usize>| -> Bytes {
+        split.flags[span].iter().map(|flag| *flag as u8).collect::<Vec<u8>>().into()
+    };
     let rows = (0..n_rows).step_by(rows_per_message).map(move |first| {
         let span = first * n_columns..(first + rows_per_message).min(n_rows) * n_columns;
-        let flags: Vec<u8> = values.flags[span.clone()].iter().map(|flag| *flag as u8).collect();
+        let (main, also) = (&values.main, values.also.as_ref());
         Part::Rows(wire::SurfaceRows {
             first_row: first as u32,
-            loss: values.loss[span.clone()].to_vec(),
-            accuracy: values.accuracy[span].to_vec(),
-            flags: flags.into(),
+            loss: main.loss[span.clone()].to_vec(),
+            accuracy: main.accuracy[span.clone()].to_vec(),
+            flags: flags(main, span.clone()),
+            squared_error: main.squared_error[span.clone()].to_vec(),
+            also: also.map(|also| wire::AlsoRows {
+                loss: also.loss[span.clone()].to_vec(),
+                accuracy: also.accuracy[span.clone()].to_vec(),
+                flags: flags(also, span.clone()),
+                squared_error: also.squared_error[span].to_vec(),
+            }),
         })
     });
     std::iter::once(header).chain(rows).map(|part| wire::ReadSurfaceResponse { part: Some(part) })

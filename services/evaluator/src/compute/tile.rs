@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use relief_api::ApiError;
-use relief_core::PointValue;
+use relief_core::PointValues;
 use relief_nn::{Evaluation, PlaneSession};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ pub(crate) enum TileEvent {
         /// Its place in the tile.
         idx: u32,
         /// Its metrics.
-        value: PointValue,
+        values: PointValues,
     },
     /// All points are done.
     Finished {
@@ -43,7 +43,7 @@ pub(crate) struct TileTask {
     pub(crate) points: Vec<Vec<f64>>,
     /// Has room for every point and the end; when its receiver is gone the rest is not computed.
     pub(crate) events: mpsc::Sender<TileEvent>,
-    /// Samples done of the present point.
+    /// Samples done of the present point, of all splits.
     pub(crate) samples_done: Arc<AtomicU64>,
     /// The caller's span.
     pub(crate) span: tracing::Span,
@@ -76,9 +76,9 @@ impl TileTask {
             let evaluated = guarded(|| self.session.evaluate(coefficients, &mut on_batch));
             self.samples_done.store(0, Ordering::Relaxed);
             match evaluated? {
-                Evaluation::Done(value) => {
+                Evaluation::Done(values) => {
                     // As above: the channel has room for every point.
-                    let _ = self.events.try_send(TileEvent::Point { idx: idx as u32, value });
+                    let _ = self.events.try_send(TileEvent::Point { idx: idx as u32, values });
                 }
                 Evaluation::Cancelled => return Err(handed_back()),
             }

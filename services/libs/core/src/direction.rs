@@ -1,4 +1,4 @@
-//! Random directions, their normalisation, and the parameters displaced along them.
+//! Random directions and their normalisation.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -40,6 +40,10 @@ pub enum Normalization {
     Layer,
     /// d <- d * w, entry by entry.
     Weight,
+    /// d_f <- d_f / (||d_f|| + 1e-10): filters of length 1, whatever the weights.
+    Dfilter,
+    /// d <- d / ||d||: tensors of length 1, whatever the weights.
+    Dlayer,
     /// d stays as drawn.
     None,
 }
@@ -115,6 +119,17 @@ fn normalize(draw: &mut Tensor, weights: &Tensor, normalization: Normalization) 
             let scale = weights.norm() / draw.norm();
             rescale(draw.data_mut(), scale);
         }
+        Normalization::Dfilter => {
+            let len = draw.filter_len();
+            for draw in draw.data_mut().chunks_mut(len) {
+                let scale = 1.0 / (norm(draw) + EPSILON);
+                rescale(draw, scale);
+            }
+        }
+        Normalization::Dlayer => {
+            let scale = 1.0 / draw.norm();
+            rescale(draw.data_mut(), scale);
+        }
         Normalization::Weight => {
             for (draw, weight) in draw.data_mut().iter_mut().zip(weights.data()) {
                 *draw *= weight;
@@ -128,42 +143,6 @@ fn rescale(values: &mut [f32], scale: f64) {
     for value in values {
         *value = (f64::from(*value) * scale) as f32;
     }
-}
-
-/// Returns theta(a, b) = (theta* + a d_x) + b d_y in float32, the coefficients rounded to float32 first.
-///
-/// `origin` is not changed; a tensor that a direction does not name stays where it is. Each direction's tensors must
-/// have the shapes of the origin's, which is checked when a plane is opened.
-#[must_use]
-pub fn displace(origin: &TensorMap, steps: &[(f64, &TensorMap)]) -> TensorMap {
-    origin
-        .iter()
-        .map(|(name, tensor)| {
-            let mut theta = tensor.clone();
-            for (coefficient, direction) in steps {
-                let Some(direction) = direction.get(name) else { continue };
-                let coefficient = *coefficient as f32;
-                for (value, step) in theta.data_mut().iter_mut().zip(direction.data()) {
-                    *value += coefficient * step;
-                }
-            }
-            (name.clone(), theta)
-        })
-        .collect()
-}
-
-/// Returns the cosine of the angle between two directions over the tensors that both move, norms over all tensors;
-/// accumulated in float64. Axes are never made orthogonal: for independent Gaussian draws in n dimensions |cos| is
-/// about sqrt(2 / (pi n)).
-#[must_use]
-pub fn cosine(x: &TensorMap, y: &TensorMap) -> f64 {
-    let squared = |tensors: &TensorMap| tensors.values().map(|t| t.norm().powi(2)).sum::<f64>();
-    let dot: f64 = x
-        .iter()
-        .filter_map(|(name, x)| y.get(name).map(|y| (x, y)))
-        .map(|(x, y)| x.data().iter().zip(y.data()).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>())
-        .sum();
-    dot / (squared(x) * squared(y)).sqrt()
 }
 
 #[cfg(test)]
@@ -208,6 +187,20 @@ mod tests {
     }
 
     #[test]
+    fn unit_filters_and_unit_tensors_have_length_1() {
+        let weights = weights();
+        let filters = draw(&weights, Normalization::Dfilter, Ignore::BiasBn);
+        let tensors = draw(&weights, Normalization::Dlayer, Ignore::BiasBn);
+        for name in ["conv.weight", "fc.weight"] {
+            for filter in filters[name].data().chunks(weights[name].filter_len()) {
+                assert!((norm(filter) - 1.0).abs() <= 1e-6, "{name}: {}", norm(filter));
+            }
+            assert!((tensors[name].norm() - 1.0).abs() <= 1e-6, "{name}: {}", tensors[name].norm());
+        }
+        assert!(!filters.contains_key("conv.bias") && !tensors.contains_key("conv.bias"));
+    }
+
+    #[test]
     fn weight_normalisation_multiplies_the_draw_entry_by_entry() {
         let weights = weights();
         let plain = draw(&weights, Normalization::None, Ignore::BiasBn);
@@ -247,34 +240,5 @@ mod tests {
                 assert_ne!(first, second);
             }
         }
-    }
-
-    #[test]
-    fn displacement_follows_both_axes_and_leaves_the_origin_alone() {
-        let origin = weights();
-        let before = origin.clone();
-        let x = TensorMap::from([("conv.bias".to_owned(), Tensor::filled([4], 2.0))]);
-        let y = TensorMap::from([("conv.bias".to_owned(), Tensor::filled([4], -1.0))]);
-        let theta = displace(&origin, &[(0.5, &x), (0.25, &y)]);
-        for (value, start) in theta["conv.bias"].data().iter().zip(origin["conv.bias"].data()) {
-            assert_eq!(*value, (start + 0.5 * 2.0) + -0.25);
-        }
-        assert_eq!(theta["fc.weight"], origin["fc.weight"]);
-        assert_eq!(origin, before);
-    }
-
-    #[test]
-    fn random_directions_are_almost_orthogonal() {
-        let weights = TensorMap::from([("w".to_owned(), Tensor::filled([100, 100], 1.0))]);
-        let pair = |seed| {
-            let along = |axis| {
-                let trainable = weights.iter().map(|(name, tensor)| (name.as_str(), tensor));
-                random_direction(trainable, seed, axis, Normalization::None, Ignore::BiasBn)
-            };
-            cosine(&along(DirectionAxis::X), &along(DirectionAxis::Y)).abs()
-        };
-        let mean = (0..200).map(pair).sum::<f64>() / 200.0;
-        let expected = (2.0 / (std::f64::consts::PI * 10_000.0)).sqrt();
-        assert!((mean / expected - 1.0).abs() < 0.15, "mean |cos| {mean}, expected {expected}");
     }
 }

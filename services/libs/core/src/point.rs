@@ -44,13 +44,38 @@ impl PointFlag {
     }
 }
 
-/// The metrics at one point. NaN and infinities are values like any other: kept as they are, and flagged.
+/// The metrics of one split at one point. NaN and infinities are values like any other: kept as they are, and flagged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PointValue {
     /// The mean cross entropy over the samples, in nats.
     pub loss: f64,
+    /// The mean over samples and classes of (softmax - onehot)^2.
+    pub squared_error: f64,
     /// The share of samples whose largest logit is the target's, in percent.
     pub accuracy: f64,
+}
+
+/// The metrics at one point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PointValues {
+    /// Those of the split that the surface is of.
+    pub main: PointValue,
+    /// Those of the second split, where there is one.
+    pub also: Option<PointValue>,
+}
+
+impl PointValues {
+    /// Whether the loss of a split is NaN or infinite.
+    #[must_use]
+    pub fn is_non_finite(&self) -> bool {
+        std::iter::once(&self.main).chain(&self.also).any(|value| value.flag() != PointFlag::Finite)
+    }
+}
+
+impl From<PointValue> for PointValues {
+    fn from(main: PointValue) -> Self {
+        Self { main, also: None }
+    }
 }
 
 impl PointValue {

@@ -8,6 +8,7 @@ use crate::axis::Grid;
 use crate::digest::Digest;
 use crate::direction::{Ignore, Normalization};
 use crate::name::{CheckpointName, DatasetId, NetworkId};
+use crate::plane::BatchNormMode;
 use crate::tile::TileShape;
 
 /// Everything that a surface's values depend on, every default filled in; stored with the surface.
@@ -21,8 +22,14 @@ pub struct SurfaceSpec {
     pub grid: Grid,
     /// On which samples.
     pub data: DatasetSlice,
+    /// A second split of the dataset, evaluated in the same pass with the same limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<Split>,
     /// In pieces of which shape; has no effect on any value.
     pub tile: TileShape,
+    /// Whether every point is computed, even those that other surfaces have; has no effect on any value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fresh: bool,
 }
 
 /// An origin and the one or two directions that span a line or a plane from there.
@@ -34,6 +41,16 @@ pub struct Plane {
     pub x: DirectionSpec,
     /// The direction of the second axis; none for a curve.
     pub y: Option<DirectionSpec>,
+    /// What batch normalisations go by.
+    #[serde(default)]
+    pub batch_norm: BatchNormMode,
+}
+
+impl Plane {
+    /// The directions, x first.
+    pub fn directions(&self) -> impl Iterator<Item = &DirectionSpec> {
+        std::iter::once(&self.x).chain(&self.y)
+    }
 }
 
 /// Where a direction comes from.
@@ -54,6 +71,11 @@ pub enum DirectionSpec {
     Stored {
         /// The digest of the safetensors file, by which it is known.
         digest: Digest,
+    },
+    /// To another checkpoint, which lies at coefficient 1: nothing is scaled, nothing ignored.
+    Towards {
+        /// The other checkpoint.
+        checkpoint: CheckpointName,
     },
 }
 
@@ -110,13 +132,16 @@ pub enum SurfaceSpecError {
     /// No samples.
     #[error("a sample limit of 0 leaves nothing to evaluate; leave it out for all samples")]
     NoSamples,
+    /// One split twice.
+    #[error("the {} split is evaluated already; name the other one, or none", .0.as_str())]
+    SameSplit(Split),
 }
 
 impl SurfaceSpec {
     /// Checks what the types alone do not.
     ///
     /// # Errors
-    /// When the grid and the plane have different numbers of axes, or the sample limit is 0.
+    /// When the grid and the plane have different numbers of axes, the sample limit is 0, or one split is named twice.
     pub fn validate(&self) -> Result<(), SurfaceSpecError> {
         if self.grid.y.is_some() != self.plane.y.is_some() {
             return Err(SurfaceSpecError::UnmatchedAxis);
@@ -124,7 +149,10 @@ impl SurfaceSpec {
         if self.data.limit == Some(0) {
             return Err(SurfaceSpecError::NoSamples);
         }
-        Ok(())
+        match self.also {
+            Some(split) if split == self.data.split => Err(SurfaceSpecError::SameSplit(split)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -153,5 +181,8 @@ macro_rules! words {
 
 words!(Split, "train, test", "train" => Self::Train, "test" => Self::Test);
 words!(Ignore, "bias_bn, none", "bias_bn" => Self::BiasBn, "none" => Self::None);
-words!(Normalization, "filter, layer, weight, none",
-    "filter" => Self::Filter, "layer" => Self::Layer, "weight" => Self::Weight, "none" => Self::None);
+words!(Normalization, "filter, layer, weight, dfilter, dlayer, none",
+    "filter" => Self::Filter, "layer" => Self::Layer, "weight" => Self::Weight,
+    "dfilter" => Self::Dfilter, "dlayer" => Self::Dlayer, "none" => Self::None);
+words!(BatchNormMode, "frozen, interpolated, recomputed",
+    "frozen" => Self::Frozen, "interpolated" => Self::Interpolated, "recomputed" => Self::Recomputed);

@@ -6,11 +6,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use relief_core::{DirectionAxis, Ignore, Normalization, random_direction};
+use relief_core::{BatchNormMode, Direction, DirectionAxis, Ignore, Normalization, random_direction};
 use relief_graph::{builtin, initialize};
 use relief_nn::{
-    BatchNormMode, Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe,
-    TrainingSession,
+    Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe, TrainingSession,
 };
 
 fn main() {
@@ -30,8 +29,10 @@ fn main() {
     let targets: Vec<u32> = (0..n_samples).map(|i| (i % graph.n_classes()) as u32).collect();
     let samples = Samples::new(inputs, targets, shape).expect("good samples");
 
-    let along =
-        |axis| Arc::new(random_direction(graph.trainable(&origin), 7, axis, Normalization::Filter, Ignore::BiasBn));
+    let along = |axis| {
+        let trainable = graph.trainable(&origin);
+        Arc::new(Direction::Step(random_direction(trainable, 7, axis, Normalization::Filter, Ignore::BiasBn)))
+    };
     let directions = [along(DirectionAxis::X), along(DirectionAxis::Y)];
     let plane = ResidentPlane::upload(&device, Arc::clone(&graph), &origin, &directions, BatchNormMode::Frozen)
         .expect("a plane");
@@ -42,8 +43,13 @@ fn main() {
         let start = Instant::now();
         let value = session.evaluate(&[0.1 * f64::from(point), 0.3], &mut |_| ControlFlow::Continue(()));
         rates.push(n_samples as f64 / start.elapsed().as_secs_f64());
-        if let (0, Ok(Evaluation::Done(value))) = (point, value) {
-            println!("{} loss {} accuracy {}", device.numeric_class(batch_size), value.loss, value.accuracy);
+        if let (0, Ok(Evaluation::Done(values))) = (point, value) {
+            println!(
+                "{} loss {} accuracy {}",
+                device.numeric_class(batch_size),
+                values.main.loss,
+                values.main.accuracy
+            );
         }
     }
     println!("evaluation: {:.0} images/s at best, first {:.0}", rates.iter().copied().fold(0.0, f64::max), rates[0]);

@@ -63,7 +63,9 @@ impl Device {
     }
 
     /// The name of all that a value's last bits depend on besides its request: engine, precision, kernel path, batch
-    /// size and version, as in `burn-flex/f32/avx512f/batch128/0.1.0`. Within one class values are bit-identical.
+    /// size and build, as in `burn-flex/f32/avx512f/batch128/0.1.0+45c1e0a7d2b3f698`. Within one class values are
+    /// bit-identical. Two builds are the same when the compiler and the sources are, of this engine and of all that it
+    /// stands on.
     #[must_use]
     pub fn numeric_class(&self, batch_size: usize) -> String {
         let (engine, path) = match &self.engine {
@@ -74,7 +76,8 @@ impl Device {
                 ("burn-cuda", gpu.replace([' ', '/'], "-").to_lowercase())
             }
         };
-        format!("{engine}/f32/{path}/batch{batch_size}/{}", env!("CARGO_PKG_VERSION"))
+        let (version, build) = (env!("CARGO_PKG_VERSION"), env!("RELIEF_NN_BUILD"));
+        format!("{engine}/f32/{path}/batch{batch_size}/{version}+{build}")
     }
 
     pub(crate) fn tensors(&self) -> &tensor::Device {
@@ -204,12 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn the_class_names_engine_precision_path_batch_and_version() {
+    fn the_class_names_engine_precision_path_batch_and_build() {
         let class = Device::cpu().numeric_class(128);
         let parts: Vec<&str> = class.split('/').collect();
-        assert_eq!(
-            (parts[0], parts[1], parts[3], parts[4]),
-            ("burn-flex", "f32", "batch128", env!("CARGO_PKG_VERSION"))
-        );
+        assert_eq!((parts[0], parts[1], parts[3]), ("burn-flex", "f32", "batch128"));
+        let (version, build) = parts[4].split_once('+').expect("a version and a build");
+        assert_eq!((version, build.len()), (env!("CARGO_PKG_VERSION"), 16));
     }
 }

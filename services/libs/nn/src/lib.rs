@@ -21,7 +21,7 @@ mod training;
 pub use device::Device;
 pub use device_choice::{DeviceChoice, DeviceChoiceError};
 pub use evaluation::{Evaluation, Inference, LogitsSpan, PlaneSession, SessionError};
-pub use plane::{BatchNormMode, PlaneError, ResidentPlane};
+pub use plane::{PlaneError, ResidentPlane};
 pub use sample::{ResidentSamples, SampleError, Samples};
 pub use sgd::SgdRecipe;
 pub use training::{StepMetrics, TrainingError, TrainingSession};

@@ -1,4 +1,4 @@
-//! Cross entropy and accuracy, in float64 on the host, from logits in float32.
+//! Cross entropy, squared error and accuracy, in float64 on the host, from logits in float32.
 
 use relief_core::PointValue;
 
@@ -7,6 +7,8 @@ use relief_core::PointValue;
 pub(crate) struct BatchMetrics {
     /// The cross entropy of each sample, in order.
     pub(crate) losses: Vec<f64>,
+    /// The squared error of each sample, in order: the mean over classes of (softmax - onehot)^2.
+    pub(crate) squared_errors: Vec<f64>,
     /// The number of samples whose largest logit is the target's.
     pub(crate) n_correct: usize,
 }
@@ -14,21 +16,39 @@ pub(crate) struct BatchMetrics {
 impl BatchMetrics {
     /// Measures `logits`, row-major (samples, classes), against one target per sample.
     pub(crate) fn of(logits: &[f32], targets: &[u32]) -> Self {
-        let rows = rows(logits, targets);
-        Self {
-            losses: rows.clone().map(|(row, target)| cross_entropy(row, target)).collect(),
-            n_correct: rows.filter(|(row, target)| argmax(row) == *target).count(),
+        let n_samples = targets.len();
+        let (losses, squared_errors) = (Vec::with_capacity(n_samples), Vec::with_capacity(n_samples));
+        let mut metrics = Self { losses, squared_errors, n_correct: 0 };
+        let mut exponentials = Vec::new();
+        for (row, target) in rows(logits, targets) {
+            let (largest, sum) = exponentiate(row, &mut exponentials);
+            // -log softmax(logits)[target], in nats.
+            metrics.losses.push(libm::log(sum) - (f64::from(row[target]) - largest));
+            let error = |(class, exponential): (usize, &f64)| {
+                let onehot = if class == target { 1.0 } else { 0.0 };
+                let error = exponential / sum - onehot;
+                error * error
+            };
+            let squared = exponentials.iter().enumerate().map(error).sum::<f64>();
+            metrics.squared_errors.push(squared / row.len() as f64);
+            metrics.n_correct += usize::from(argmax(row) == target);
         }
+        metrics
     }
 }
 
-/// The mean over all samples of all batches, the losses added one by one in stored order, so that it does not depend on
+/// The means over all samples of all batches, their values added one by one in stored order, so that it does not depend on
 /// how samples were put into batches.
 pub(crate) fn mean(batches: &[BatchMetrics]) -> PointValue {
     let n_samples = batches.iter().map(|batch| batch.losses.len()).sum::<usize>() as f64;
     let loss = batches.iter().flat_map(|batch| &batch.losses).sum::<f64>();
     let n_correct = batches.iter().map(|batch| batch.n_correct).sum::<usize>() as f64;
-    PointValue { loss: loss / n_samples, accuracy: 100.0 * n_correct / n_samples }
+    let squared_error = batches.iter().flat_map(|batch| &batch.squared_errors).sum::<f64>();
+    PointValue {
+        loss: loss / n_samples,
+        squared_error: squared_error / n_samples,
+        accuracy: 100.0 * n_correct / n_samples,
+    }
 }
 
 /// The gradient of the mean cross entropy over the batch by each logit, (softmax - onehot) / samples, rounded to
@@ -36,10 +56,11 @@ pub(crate) fn mean(batches: &[BatchMetrics]) -> PointValue {
 pub(crate) fn gradient(logits: &[f32], targets: &[u32]) -> Vec<f32> {
     let n_samples = targets.len() as f64;
     let mut gradient = Vec::with_capacity(logits.len());
+    let mut exponentials = Vec::new();
     for (row, target) in rows(logits, targets) {
-        let (largest, sum) = shifted_sum(row);
-        gradient.extend(row.iter().enumerate().map(|(class, logit)| {
-            let probability = libm::exp(f64::from(*logit) - largest) / sum;
+        let (_, sum) = exponentiate(row, &mut exponentials);
+        gradient.extend(exponentials.iter().enumerate().map(|(class, exponential)| {
+            let probability = exponential / sum;
             let onehot = if class == target { 1.0 } else { 0.0 };
             ((probability - onehot) / n_samples) as f32
         }));
@@ -52,16 +73,13 @@ fn rows<'a>(logits: &'a [f32], targets: &'a [u32]) -> impl Iterator<Item = (&'a 
     logits.chunks_exact(n_classes).zip(targets.iter().map(|target| *target as usize))
 }
 
-/// -log softmax(logits)[target], in nats.
-fn cross_entropy(logits: &[f32], target: usize) -> f64 {
-    let (largest, sum) = shifted_sum(logits);
-    libm::log(sum) - (f64::from(logits[target]) - largest)
-}
-
-/// The largest logit m, NaN left aside, and the sum of exp(logit - m), which is NaN when a logit is NaN or m infinite.
-fn shifted_sum(logits: &[f32]) -> (f64, f64) {
+/// The largest logit m, NaN left aside, and the sum of exp(logit - m), which is NaN when a logit is NaN or m infinite;
+/// the terms of the sum are left in `exponentials`.
+fn exponentiate(logits: &[f32], exponentials: &mut Vec<f64>) -> (f64, f64) {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    (largest, logits.iter().map(|logit| libm::exp(f64::from(*logit) - largest)).sum())
+    exponentials.clear();
+    exponentials.extend(logits.iter().map(|logit| libm::exp(f64::from(*logit) - largest)));
+    (largest, exponentials.iter().sum())
 }
 
 /// The index of the largest logit; the first of equals wins, and NaN counts as largest.
@@ -96,6 +114,16 @@ mod tests {
     }
 
     #[test]
+    fn squared_errors_are_those_of_hand() {
+        let metrics = BatchMetrics::of(&[0.0, 0.0, 1.0, 3.0, f32::MAX, 0.0], &[0, 0, 1]);
+        let missed = 1.0 - 1.0 / (1.0 + 2.0_f64.exp());
+        for (found, expected) in metrics.squared_errors.iter().zip([0.25, missed * missed, 1.0]) {
+            assert!((found - expected).abs() <= 1e-15, "{found} against {expected}");
+        }
+        assert!(BatchMetrics::of(&[0.0, NAN], &[0]).squared_errors[0].is_nan());
+    }
+
+    #[test]
     fn large_logits_do_not_overflow() {
         let metrics = BatchMetrics::of(&[3e38, -3e38, 3e38, -3e38], &[0, 1]);
         assert_eq!(metrics.losses[0], 0.0);
@@ -125,9 +153,12 @@ mod tests {
 
     #[test]
     fn the_mean_is_over_samples_and_not_over_batches() {
-        let batch = |losses: &[f64], n_correct| BatchMetrics { losses: losses.to_vec(), n_correct };
+        let batch = |losses: &[f64], n_correct| {
+            let squared_errors = losses.iter().map(|loss| loss / 16.0).collect();
+            BatchMetrics { losses: losses.to_vec(), squared_errors, n_correct }
+        };
         let value = mean(&[batch(&[1.0, 2.0, 3.0], 3), batch(&[10.0], 0)]);
-        assert_eq!(value, PointValue { loss: 4.0, accuracy: 75.0 });
+        assert_eq!(value, PointValue { loss: 4.0, squared_error: 0.25, accuracy: 75.0 });
         let whole = mean(&[batch(&[1.0, 2.0, 3.0, 10.0], 3)]);
         assert_eq!(value, whole);
     }

@@ -3,19 +3,11 @@
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
-use relief_core::{TensorMap, displace};
+use relief_core::{BatchNormMode, Direction, TensorMap, displace};
 use relief_graph::{CheckpointMismatch, Graph, ParameterKind};
 
 use crate::device::Device;
 use crate::program::Program;
-
-/// What batch normalisations go by at a displaced point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BatchNormMode {
-    /// The running statistics of the origin, whatever the directions hold.
-    #[default]
-    Frozen,
-}
 
 /// A checkpoint and up to two directions, of which all that does not move lies on a device.
 #[derive(Debug)]
@@ -23,7 +15,8 @@ pub struct ResidentPlane {
     device: Device,
     graph: Arc<Graph>,
     program: Program,
-    directions: Vec<Arc<TensorMap>>,
+    directions: Vec<Arc<Direction>>,
+    batch_norm: BatchNormMode,
     /// The tensors of the origin that a direction moves.
     moving: TensorMap,
     /// The tensors that stay, in the graph's order; none where a direction moves one.
@@ -36,6 +29,14 @@ pub enum PlaneError {
     /// The origin is no checkpoint of the network.
     #[error(transparent)]
     Origin(#[from] CheckpointMismatch),
+    /// What a direction leads to is no checkpoint of the network.
+    #[error("direction {idx} leads to a checkpoint of another network: {mismatch}")]
+    Target {
+        /// The direction's index.
+        idx: usize,
+        /// In what it does not fit.
+        mismatch: CheckpointMismatch,
+    },
     /// More directions than a plane has.
     #[error("a plane has at most 2 directions, got {0}")]
     TooManyDirections(usize),
@@ -65,13 +66,13 @@ impl ResidentPlane {
     /// Puts the plane of `graph` through `origin` along `directions` on `device`.
     ///
     /// # Errors
-    /// When `origin` does not fit the network, there are more than 2 directions, or a direction has a tensor that the
-    /// network has not, or has in another shape.
+    /// When `origin`, or a checkpoint that a direction leads to, does not fit the network, there are more than 2
+    /// directions, or a step has a tensor that the network has not, or has in another shape.
     pub fn upload(
         device: &Device,
         graph: Arc<Graph>,
         origin: &TensorMap,
-        directions: &[Arc<TensorMap>],
+        directions: &[Arc<Direction>],
         batch_norm: BatchNormMode,
     ) -> Result<Self, PlaneError> {
         graph.check(origin)?;
@@ -85,7 +86,7 @@ impl ResidentPlane {
         let mut resident = Vec::with_capacity(graph.parameters().len());
         for parameter in graph.parameters() {
             let Some(tensor) = origin.get(&parameter.name) else { continue };
-            let is_named = directions.iter().any(|direction| direction.contains_key(&parameter.name));
+            let is_named = directions.iter().any(|direction| direction.tensors().contains_key(&parameter.name));
             if is_named && moves(parameter.kind, batch_norm) {
                 moving.insert(parameter.name.clone(), tensor.clone());
                 resident.push(None);
@@ -94,7 +95,8 @@ impl ResidentPlane {
             }
         }
         let program = Program::new(&graph);
-        Ok(Self { device: device.clone(), graph, program, directions: directions.to_vec(), moving, resident })
+        let (device, directions) = (device.clone(), directions.to_vec());
+        Ok(Self { device, graph, program, directions, batch_norm, moving, resident })
     }
 
     /// The number of directions: 0, 1 or 2.
@@ -109,6 +111,12 @@ impl ResidentPlane {
         &self.graph
     }
 
+    /// What batch normalisations go by.
+    #[must_use]
+    pub fn batch_norm(&self) -> BatchNormMode {
+        self.batch_norm
+    }
+
     pub(crate) fn device(&self) -> &Device {
         &self.device
     }
@@ -120,7 +128,7 @@ impl ResidentPlane {
     /// The parameters at `coefficients`, one per direction, in the graph's order. What moves is displaced on the host,
     /// so that theta has the bits of [`displace`] on every device.
     pub(crate) fn parameters(&self, coefficients: &[f64]) -> Vec<Tensor<1>> {
-        let steps: Vec<(f64, &TensorMap)> =
+        let steps: Vec<(f64, &Direction)> =
             coefficients.iter().copied().zip(self.directions.iter().map(AsRef::as_ref)).collect();
         let mut displaced = displace(&self.moving, &steps);
         let parameters = self.graph.parameters().iter().zip(&self.resident);
@@ -133,8 +141,14 @@ impl ResidentPlane {
     }
 }
 
-fn check_direction(graph: &Graph, idx: usize, direction: &TensorMap) -> Result<(), PlaneError> {
-    for (name, tensor) in direction {
+fn check_direction(graph: &Graph, idx: usize, direction: &Direction) -> Result<(), PlaneError> {
+    let step = match direction {
+        Direction::Towards(target) => {
+            return graph.check(target).map_err(|mismatch| PlaneError::Target { idx, mismatch });
+        }
+        Direction::Step(step) => step,
+    };
+    for (name, tensor) in step {
         let parameter = graph.parameters().iter().find(|parameter| parameter.name == *name);
         let parameter = parameter.ok_or_else(|| PlaneError::UnknownTensor { idx, name: name.clone() })?;
         if parameter.shape != tensor.shape() {
@@ -147,7 +161,8 @@ fn check_direction(graph: &Graph, idx: usize, direction: &TensorMap) -> Result<(
 
 fn moves(kind: ParameterKind, batch_norm: BatchNormMode) -> bool {
     match batch_norm {
-        BatchNormMode::Frozen => kind.is_trainable(),
+        BatchNormMode::Frozen | BatchNormMode::Recomputed => kind.is_trainable(),
+        BatchNormMode::Interpolated => true,
     }
 }
 

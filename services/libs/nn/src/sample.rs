@@ -84,6 +84,13 @@ pub struct ResidentSamples {
     shape: InputShape,
 }
 
+/// Consecutive samples.
+pub(crate) struct SampleBatch<'a> {
+    /// (samples, channels, height, width).
+    pub(crate) inputs: Tensor<4>,
+    pub(crate) targets: &'a [u32],
+}
+
 impl ResidentSamples {
     /// Puts the first `limit` samples on `device`, or all where there is no limit or there are fewer.
     ///
@@ -117,8 +124,16 @@ impl ResidentSamples {
         self.n_samples() * self.shape.n_values() * size_of::<f32>()
     }
 
-    pub(crate) fn inputs(&self, start: usize, len: usize) -> Tensor<4> {
-        self.inputs.clone().narrow(0, start, len)
+    /// The number of batches of `batch_size`, the last one short.
+    pub(crate) fn n_batches(&self, batch_size: usize) -> usize {
+        self.n_samples().div_ceil(batch_size)
+    }
+
+    /// Batch `idx` of `batch_size`.
+    pub(crate) fn batch(&self, idx: usize, batch_size: usize) -> SampleBatch<'_> {
+        let start = idx * batch_size;
+        let targets = &self.targets[start..(start + batch_size).min(self.targets.len())];
+        SampleBatch { inputs: self.inputs.clone().narrow(0, start, targets.len()), targets }
     }
 
     pub(crate) fn targets(&self) -> &[u32] {

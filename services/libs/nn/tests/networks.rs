@@ -5,11 +5,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use relief_core::Philox;
+use relief_core::{BatchNormMode, Philox};
 use relief_graph::{InputShape, ParameterKind, builtin, initialize};
 use relief_nn::{
-    BatchNormMode, Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe,
-    TrainingSession,
+    Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe, TrainingSession,
 };
 
 const N_SAMPLES: usize = 4;
@@ -34,7 +33,7 @@ fn run(family: &str) {
         let plane = Arc::new(plane.expect("a checkpoint"));
         let session = PlaneSession::open(plane, Arc::clone(&resident), N_SAMPLES).expect("samples that fit");
         let evaluation = session.evaluate(&[], &mut |_| ControlFlow::Continue(())).expect("a point");
-        assert!(matches!(evaluation, Evaluation::Done(value) if value.loss.is_finite()), "{name}: {evaluation:?}");
+        assert!(matches!(evaluation, Evaluation::Done(value) if value.main.loss.is_finite()), "{name}: {evaluation:?}");
         let recipe = SgdRecipe { momentum: 0.9, weight_decay: 0.0, nesterov: true };
         let mut session = TrainingSession::new(&device, Arc::clone(&graph), &origin, recipe).expect("a checkpoint");
         let step = session.step(samples.inputs(), samples.targets(), 1e-3).expect("a good batch");

@@ -16,7 +16,8 @@ use object_store::{
     PutOptions, PutPayload, PutResult,
 };
 use relief_core::{
-    DatasetSlice, Digest, DirectionSpec, Grid, Ignore, Normalization, Plane, Split, SurfaceSpec, TensorMap, TilePlan,
+    AxisGeometry, BatchNormMode, DatasetSlice, Digest, DirectionSpec, Grid, Ignore, Normalization, Plane,
+    PlaneGeometry, Split, SurfaceId, SurfaceSpec, TensorMap, TensorNorms,
 };
 use relief_test_s3::S3Server;
 
@@ -26,7 +27,7 @@ use crate::object::Objects;
 use crate::page::Page;
 use crate::run::SnapshotMetrics;
 use crate::store::Store;
-use crate::surface::Provenance;
+use crate::surface::{DirectionSource, Provenance, Reuse, SampleSource, SurfaceRecord};
 
 /// Runs `test` on a new store of every kind.
 pub(crate) async fn on_every_store(test: impl AsyncFn(&Store)) {
@@ -65,24 +66,40 @@ pub(crate) fn specification(grid: Grid, tile: &str) -> SurfaceSpec {
             origin: "runs/r/snapshots/3".parse().expect("a name"),
             x: direction.clone(),
             y: grid.y.map(|_| direction),
+            batch_norm: BatchNormMode::Frozen,
         },
         grid,
         data: DatasetSlice { dataset: "data".parse().expect("an id"), split: Split::Train, limit: Some(1000) },
+        also: None,
         tile: tile.parse().expect("a shape"),
+        fresh: false,
     }
 }
 
-pub(crate) fn provenance() -> Provenance {
-    Provenance {
-        network_digest: Digest::of(b"network"),
-        checkpoint_digest: Digest::of(b"checkpoint"),
-        dataset_digest: Digest::of(b"dataset"),
-        direction_seeds: vec![u64::MAX],
-        direction_digests: Vec::new(),
-        numeric_class: "burn-flex/f32".to_owned(),
-        relief_version: "0.1.0".to_owned(),
-        created: "2026-01-31T12:00:00.000Z".to_owned(),
-        trace_id: None,
+/// A surface of `spec` that was just accepted.
+pub(crate) fn new_surface(id: SurfaceId, spec: &SurfaceSpec) -> SurfaceRecord {
+    let step = |name: &[u8]| DirectionSource::Step(Digest::of(name));
+    let norms = TensorNorms { name: "fc.weight".to_owned(), direction: 1.5, weights: 0.1 + 0.2 };
+    let axis = AxisGeometry { norm: 1.5, tensors: vec![norms] };
+    let n_axes = 1 + usize::from(spec.grid.y.is_some());
+    SurfaceRecord {
+        id,
+        spec: spec.clone(),
+        provenance: Provenance {
+            network_digest: Digest::of(b"network"),
+            checkpoint_digest: Digest::of(b"checkpoint"),
+            directions: [step(b"x"), step(b"y")][..n_axes].to_vec(),
+            samples: SampleSource { digest: Digest::of(b"dataset"), n_samples: 1000 },
+            also: None,
+            statistics: None,
+            numeric_class: "burn-flex/f32".to_owned(),
+            relief_version: "0.1.0".to_owned(),
+            created: "2026-01-31T12:00:00.000Z".to_owned(),
+            trace_id: None,
+        },
+        geometry: PlaneGeometry { cosine: (n_axes == 2).then_some(0.01), axes: vec![axis; n_axes] },
+        reuse: None,
+        outcome: None,
     }
 }
 
@@ -305,10 +322,11 @@ fn every_operation_may_move_between_threads() {
     moves(|| store.delete_network(&network));
     moves(|| store.read_surface(&surface));
     let grid = Grid { x: "0:1:4".parse().expect("an axis"), y: None };
-    let (spec, provenance) = (specification(grid, "1x2"), provenance());
-    let plan = TilePlan::new(spec.grid, spec.tile);
-    let tile = plan.tile(0).expect("a tile");
-    moves(|| store.create_surface(&surface, &spec, &provenance));
-    moves(|| store.write_tile(&surface, &plan, &tile, &[]));
-    moves(|| store.committed_tiles(&surface, &plan));
+    let record = new_surface(surface, &specification(grid, "1x2"));
+    let tile = record.plan().tile(0).expect("a tile");
+    moves(|| store.create_surface(&record));
+    moves(|| store.begin_surface(&record.id, "a", Reuse::default()));
+    moves(|| store.find_points(&record, "a"));
+    moves(|| store.write_tile(&record, &tile, &[]));
+    moves(|| store.committed_tiles(&record));
 }

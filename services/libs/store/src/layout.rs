@@ -9,6 +9,7 @@
 //! runs/ID/snapshots/EPOCH.safetensors       EPOCH.json
 //! runs/ID/metrics/EPOCH.jsonl
 //! surfaces/ID.zarr/...                      zarr.json
+//! points/KEY/ID                             a hint: which surfaces may hold values of KEY
 //! store.json                                in buckets only
 //! ```
 //!
@@ -23,15 +24,15 @@ use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, Ru
 
 use crate::split::SampleStorage;
 
-/// The path of a network's or a checkpoint's content, as it is passed between services.
+/// The path of a network's, a checkpoint's or a direction's content, as it is passed between services.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlobPath(Path);
 
-/// Why a text is not the path of a network's or a checkpoint's content.
+/// Why a text is not the path of a network's, a checkpoint's or a direction's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not the path of a stored file: networks/ID/network.onnx, checkpoints/ID/checkpoint.safetensors or \
-     runs/ID/snapshots/EPOCH.safetensors"
+    "`{0}` is not the path of a stored file: networks/ID/network.onnx, checkpoints/ID/checkpoint.safetensors, \
+     runs/ID/snapshots/EPOCH.safetensors or directions/DIGEST.safetensors"
 )]
 pub struct BlobPathError(String);
 
@@ -51,6 +52,12 @@ impl BlobPath {
         })
     }
 
+    /// The path of a direction's safetensors file.
+    #[must_use]
+    pub fn direction(digest: Digest) -> Self {
+        Self(direction(digest))
+    }
+
     pub(crate) fn as_path(&self) -> &Path {
         &self.0
     }
@@ -64,6 +71,10 @@ impl FromStr for BlobPath {
             ["networks", id, "network.onnx"] => id.parse().ok().map(|id| Self::network(&id)),
             ["checkpoints", id, "checkpoint.safetensors"] => {
                 id.parse().ok().map(|id| Self::checkpoint(&CheckpointName::Imported(id)))
+            }
+            ["directions", file] => {
+                let digest = file.strip_suffix(".safetensors").and_then(|digest| digest.parse().ok());
+                digest.map(Self::direction)
             }
             ["runs", run, "snapshots", file] => {
                 let epoch = file.strip_suffix(".safetensors").and_then(|epoch| epoch.parse().ok());
@@ -176,6 +187,11 @@ pub(crate) fn direction(digest: Digest) -> Path {
     collection("directions").join(format!("{digest}.safetensors"))
 }
 
+/// Where the surfaces are named that may hold values of `key`.
+pub(crate) fn points(key: Digest) -> Path {
+    collection("points").join(key.to_string())
+}
+
 /// The object with the Zarr key `key` in the surface's group.
 pub(crate) fn surface_object(id: &SurfaceId, key: &str) -> Path {
     key.split('/').fold(surface(id), |path, part| path.join(part))
@@ -192,6 +208,10 @@ mod tests {
             (BlobPath::network(&"net".parse().expect("an id")), "networks/net/network.onnx"),
             (BlobPath::checkpoint(&"mine".parse().expect("a name")), "checkpoints/mine/checkpoint.safetensors"),
             (BlobPath::checkpoint(&name), "runs/r/snapshots/7.safetensors"),
+            (
+                BlobPath::direction(Digest::of(b"abc")),
+                "directions/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.safetensors",
+            ),
         ] {
             assert_eq!(path.to_string(), text);
             assert_eq!(text.parse(), Ok(path));
@@ -216,6 +236,7 @@ mod tests {
             "runs/r/snapshots/07.safetensors",
             "runs/r/snapshots/../run.json",
             "runs/r/run.json",
+            "directions/ba78.safetensors",
             "networks/%2e%2e/network.onnx",
         ] {
             assert_eq!(bad.parse::<BlobPath>(), Err(BlobPathError(bad.to_owned())), "{bad}");

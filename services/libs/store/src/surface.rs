@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use object_store::path::Path;
-use relief_core::{Digest, JobState, SurfaceId, SurfaceSpec, TilePlan};
+use relief_core::{Digest, JobState, PlaneGeometry, SurfaceId, SurfaceSpec, TilePlan};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -22,6 +22,10 @@ pub struct SurfaceRecord {
     pub spec: SurfaceSpec,
     /// Where they come from.
     pub provenance: Provenance,
+    /// How its axes lie to the weights and to each other.
+    pub geometry: PlaneGeometry,
+    /// Which points it took from others; none until the work on it began.
+    pub reuse: Option<Reuse>,
     /// How it ended; none while it is at work.
     pub outcome: Option<SurfaceOutcome>,
 }
@@ -32,22 +36,29 @@ impl SurfaceRecord {
     pub fn plan(&self) -> TilePlan {
         TilePlan::new(self.spec.grid, self.spec.tile)
     }
+
+    pub(crate) fn arrays(&self) -> Result<SurfaceArrays, StoreError> {
+        SurfaceArrays::new(&self.plan(), self.spec.also)
+    }
 }
 
-/// Where the values of a surface come from: with the specification, all that is needed to compute them again.
+/// Where the values of a surface come from: with the grid and the modes of the specification, all that they depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The digest of the network's ONNX file.
     pub network_digest: Digest,
     /// The digest of the origin's safetensors file.
     pub checkpoint_digest: Digest,
-    /// The digest of the dataset's record.
-    pub dataset_digest: Digest,
-    /// The seeds of the random directions, in the order of the axes.
-    pub direction_seeds: Vec<u64>,
-    /// The digests of the directions given as files, in the order of the axes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub direction_digests: Vec<Digest>,
+    /// What each axis is, x first.
+    pub directions: Vec<DirectionSource>,
+    /// The samples.
+    pub samples: SampleSource,
+    /// The samples of the second split, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<SampleSource>,
+    /// The training samples that running statistics are recomputed from, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<SampleSource>,
     /// The numeric class that every value is computed in; empty until the first evaluator was found.
     pub numeric_class: String,
     /// The version of Relief that accepted it.
@@ -57,6 +68,44 @@ pub struct Provenance {
     /// The trace of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+}
+
+/// What an axis is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectionSource {
+    /// The stored direction of this digest, which a random one is too.
+    Step(Digest),
+    /// The way to the checkpoint whose safetensors file has this digest.
+    Towards(Digest),
+}
+
+impl DirectionSource {
+    /// The digest of the direction's or the checkpoint's file.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Step(digest) | Self::Towards(digest) => *digest,
+        }
+    }
+}
+
+/// Which samples of which split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleSource {
+    /// The digest of the split.
+    pub digest: Digest,
+    /// How many of its samples, from the first.
+    pub n_samples: u64,
+}
+
+/// Which points of a surface were not computed, because others have them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reuse {
+    /// How many.
+    pub n_points: u64,
+    /// Those that have them.
+    pub surfaces: Vec<SurfaceId>,
 }
 
 /// How a surface ended.
@@ -84,6 +133,8 @@ pub struct SurfaceOutcome {
 
 const SPECIFICATION: &str = "specification";
 const PROVENANCE: &str = "provenance";
+const GEOMETRY: &str = "geometry";
+const REUSE: &str = "reuse";
 const OUTCOME: &str = "outcome";
 
 fn attribute(attributes: &mut Map<String, Value>, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
@@ -92,15 +143,15 @@ fn attribute(attributes: &mut Map<String, Value>, key: &str, value: &impl Serial
     Ok(())
 }
 
-fn metadata(
-    spec: &SurfaceSpec,
-    provenance: &Provenance,
-    outcome: Option<&SurfaceOutcome>,
-) -> Result<Bytes, StoreError> {
+fn metadata(record: &SurfaceRecord) -> Result<Bytes, StoreError> {
     let mut attributes = Map::new();
-    attribute(&mut attributes, SPECIFICATION, spec)?;
-    attribute(&mut attributes, PROVENANCE, provenance)?;
-    if let Some(outcome) = outcome {
+    attribute(&mut attributes, SPECIFICATION, &record.spec)?;
+    attribute(&mut attributes, PROVENANCE, &record.provenance)?;
+    attribute(&mut attributes, GEOMETRY, &record.geometry)?;
+    if let Some(reuse) = &record.reuse {
+        attribute(&mut attributes, REUSE, reuse)?;
+    }
+    if let Some(outcome) = &record.outcome {
         attribute(&mut attributes, OUTCOME, outcome)?;
     }
     zarr::group_metadata(attributes)
@@ -115,8 +166,10 @@ fn read_record(id: SurfaceId, path: &Path, json: &[u8]) -> Result<SurfaceRecord,
     let corrupt = |what: String| StoreError::corrupt(path, what);
     let spec = take(&mut attributes, SPECIFICATION).map_err(corrupt)?;
     let provenance = take(&mut attributes, PROVENANCE).map_err(corrupt)?;
+    let geometry = take(&mut attributes, GEOMETRY).map_err(corrupt)?;
+    let reuse = take(&mut attributes, REUSE).map_err(corrupt)?;
     let outcome = take(&mut attributes, OUTCOME).map_err(corrupt)?;
-    Ok(SurfaceRecord { id, spec, provenance, outcome })
+    Ok(SurfaceRecord { id, spec, provenance, geometry, reuse, outcome })
 }
 
 impl Store {
@@ -125,16 +178,11 @@ impl Store {
     /// # Errors
     /// `AlreadyExists` when the name is taken; `Invalid` when the specification contradicts itself. Nothing is left
     /// behind when the backend fails.
-    pub async fn create_surface(
-        &self,
-        id: &SurfaceId,
-        spec: &SurfaceSpec,
-        provenance: &Provenance,
-    ) -> Result<(), StoreError> {
+    pub async fn create_surface(&self, record: &SurfaceRecord) -> Result<(), StoreError> {
+        let SurfaceRecord { id, spec, .. } = record;
         spec.validate().map_err(|error| StoreError::invalid("specification", error))?;
-        let plan = TilePlan::new(spec.grid, spec.tile);
-        let arrays = SurfaceArrays::new(&plan)?;
-        let json = metadata(spec, provenance, None)?;
+        let arrays = record.arrays()?;
+        let json = metadata(record)?;
         let mut puts = Vec::new();
         for array in arrays.all() {
             puts.push((layout::surface_object(id, &array.metadata_key()), array.metadata()?));
@@ -173,30 +221,35 @@ impl Store {
             return Err(StoreError::invalid("state", format!("{} is not the end of a job", outcome.state)));
         }
         let _change = self.change().await;
-        let record = self.get_surface(id).await?;
+        let mut record = self.get_surface(id).await?;
         match &record.outcome {
             Some(ended) if ended == outcome => Ok(()),
             Some(_) => Err(StoreError::Ended { name: id.to_string() }),
             None => {
-                let json = metadata(&record.spec, &record.provenance, Some(outcome))?;
-                self.objects.put(&layout::surface_record(id), json).await
+                record.outcome = Some(outcome.clone());
+                self.objects.put(&layout::surface_record(id), metadata(&record)?).await
             }
         }
     }
 
-    /// Stores the numeric class of a surface, unless it has one. Returns the one that it has then.
+    /// Stores the numeric class of a surface, and which points it takes from others, unless either is stored already; from
+    /// then on other surfaces find its points. Returns what is stored then.
     ///
     /// # Errors
     /// `NotFound` when there is none of that name.
-    pub async fn pin_numeric_class(&self, id: &SurfaceId, class: &str) -> Result<String, StoreError> {
+    pub async fn begin_surface(&self, id: &SurfaceId, class: &str, reuse: Reuse) -> Result<SurfaceRecord, StoreError> {
         let _change = self.change().await;
         let mut record = self.get_surface(id).await?;
+        let stored = record.clone();
         if record.provenance.numeric_class.is_empty() {
             class.clone_into(&mut record.provenance.numeric_class);
-            let json = metadata(&record.spec, &record.provenance, record.outcome.as_ref())?;
-            self.objects.put(&layout::surface_record(id), json).await?;
         }
-        Ok(record.provenance.numeric_class)
+        record.reuse.get_or_insert(reuse);
+        if record != stored {
+            self.objects.put(&layout::surface_record(id), metadata(&record)?).await?;
+        }
+        self.announce_points(&record).await?;
+        Ok(record)
     }
 
     /// A page of the surfaces, in the order of their ids. One whose record is damaged is an error in its place, so that
@@ -215,6 +268,10 @@ impl Store {
     /// # Errors
     /// `NotFound` when there is none of that name.
     pub async fn delete_surface(&self, id: &SurfaceId) -> Result<(), StoreError> {
+        // One whose record is damaged is deleted all the same; others find nothing where it is announced.
+        if let Ok(record) = self.get_surface(id).await {
+            self.withdraw_points(&record).await?;
+        }
         self.delete_committed(id, &layout::surface(id), &layout::surface_record(id)).await
     }
 }
@@ -227,7 +284,7 @@ mod tests {
     use relief_core::Grid;
 
     use super::*;
-    use crate::conformance::{everything, faulty, on_every_store, provenance, specification};
+    use crate::conformance::{everything, faulty, new_surface, on_every_store, specification};
     use crate::error::StoreErrorKind;
 
     fn id() -> SurfaceId {
@@ -255,11 +312,11 @@ mod tests {
     #[tokio::test]
     async fn a_surface_comes_back_as_it_was_asked_for() {
         on_every_store(async |store| {
-            store.create_surface(&id(), &spec(), &provenance()).await.expect("a surface");
+            store.create_surface(&new_surface(id(), &spec())).await.expect("a surface");
             let record = store.get_surface(&id()).await.expect("a record");
-            let expected = SurfaceRecord { id: id(), spec: spec(), provenance: provenance(), outcome: None };
+            let expected = new_surface(id(), &spec());
             assert_eq!(record, expected);
-            let error = store.create_surface(&id(), &spec(), &provenance()).await.expect_err("taken");
+            let error = store.create_surface(&new_surface(id(), &spec())).await.expect_err("taken");
             assert_eq!(error.kind(), StoreErrorKind::AlreadyExists);
             let listed = store.list_surfaces(&Page::default()).await.expect("a page").items;
             assert_eq!(listed.into_iter().map(|record| record.expect("whole")).collect::<Vec<_>>(), [expected]);
@@ -269,6 +326,7 @@ mod tests {
                     "surfaces/s-1.zarr/accuracy/zarr.json",
                     "surfaces/s-1.zarr/flags/zarr.json",
                     "surfaces/s-1.zarr/loss/zarr.json",
+                    "surfaces/s-1.zarr/squared_error/zarr.json",
                     "surfaces/s-1.zarr/x/c/0",
                     "surfaces/s-1.zarr/x/zarr.json",
                     "surfaces/s-1.zarr/y/c/0",
@@ -283,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn an_outcome_is_final() {
         on_every_store(async |store| {
-            store.create_surface(&id(), &spec(), &provenance()).await.expect("a surface");
+            store.create_surface(&new_surface(id(), &spec())).await.expect("a surface");
             let error = store.finish_surface(&id(), &outcome(JobState::Running)).await.expect_err("not an end");
             assert_eq!(error.kind(), StoreErrorKind::Invalid);
             let failed = SurfaceOutcome { reason: Some("no evaluator".to_owned()), ..outcome(JobState::Failed) };
@@ -300,7 +358,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_deleted_is_not_found() {
         on_every_store(async |store| {
-            store.create_surface(&id(), &spec(), &provenance()).await.expect("a surface");
+            store.create_surface(&new_surface(id(), &spec())).await.expect("a surface");
             store.delete_surface(&id()).await.expect("a deletion");
             assert!(everything(store).await.is_empty());
             for error in [
@@ -318,11 +376,11 @@ mod tests {
     #[tokio::test]
     async fn a_creation_that_fails_leaves_nothing_behind() {
         let store = faulty(&Arc::new(InMemory::new()), "s-1.zarr/zarr.json");
-        let error = store.create_surface(&id(), &spec(), &provenance()).await.expect_err("a fault");
+        let error = store.create_surface(&new_surface(id(), &spec())).await.expect_err("a fault");
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(everything(&store).await.is_empty());
         let curve = SurfaceSpec { grid: Grid { y: None, ..spec().grid }, ..spec() };
-        let error = store.create_surface(&id(), &curve, &provenance()).await.expect_err("a direction too many");
+        let error = store.create_surface(&new_surface(id(), &curve)).await.expect_err("a direction too many");
         assert_eq!(error.kind(), StoreErrorKind::Invalid);
         assert!(everything(&store).await.is_empty());
     }

@@ -1,7 +1,8 @@
 //! Surfaces in Zarr v3: metadata and chunks as bytes, without I/O.
 //!
-//! A surface is a group with the arrays `x` (nx) and `y` (ny), one chunk each, and `loss`, `accuracy` (float64, fill
-//! NaN) and `flags` (uint8, fill 0) of shape (ny, nx), whose chunks are the tiles. The only codec is `bytes`,
+//! A surface is a group with the arrays `x` (nx) and `y` (ny), one chunk each, and `loss`, `squared_error`, `accuracy`
+//! (float64, fill NaN) and `flags` (uint8, fill 0) of shape (ny, nx), whose chunks are the tiles; with a second split,
+//! the same four again as `test_loss` and so on. The only codec is `bytes`,
 //! little-endian, so that every reader of Zarr opens them. Chunks are encoded here and put by the store itself: zarrs
 //! would erase a chunk that equals the fill value, and a tile of NaN is a result like any other.
 
@@ -9,7 +10,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use relief_core::TilePlan;
+use relief_core::{Split, TilePlan};
 use zarrs::array::codec::BytesCodec;
 use zarrs::array::{Array, ArrayBuilder, ArrayBytes, ArrayToBytesCodecTraits, CodecOptions, data_type};
 use zarrs::group::GroupMetadataV3;
@@ -65,7 +66,15 @@ pub(crate) struct SurfaceArray {
 pub(crate) struct SurfaceArrays {
     pub(crate) x: SurfaceArray,
     pub(crate) y: SurfaceArray,
+    pub(crate) main: SplitArrays,
+    /// Those of the second split, where there is one.
+    pub(crate) also: Option<SplitArrays>,
+}
+
+/// The arrays of one split.
+pub(crate) struct SplitArrays {
     pub(crate) loss: SurfaceArray,
+    pub(crate) squared_error: SurfaceArray,
     pub(crate) accuracy: SurfaceArray,
     pub(crate) flags: SurfaceArray,
 }
@@ -76,21 +85,32 @@ fn refused(error: impl ToString) -> StoreError {
 }
 
 impl SurfaceArrays {
-    pub(crate) fn new(plan: &TilePlan) -> Result<Self, StoreError> {
+    pub(crate) fn new(plan: &TilePlan, also: Option<Split>) -> Result<Self, StoreError> {
         let (ny, nx) = (u64::from(plan.grid().n_rows()), u64::from(plan.grid().n_columns()));
         let tile = [u64::from(plan.shape().rows), u64::from(plan.shape().columns)];
-        let grid = |name, is_float| SurfaceArray::new(name, &[ny, nx], &tile, &["y", "x"], is_float);
+        let split = |prefix: &str| {
+            let grid = |name: &str, is_float| {
+                SurfaceArray::new(&format!("{prefix}{name}"), &[ny, nx], &tile, &["y", "x"], is_float)
+            };
+            Ok::<_, StoreError>(SplitArrays {
+                loss: grid("loss", true)?,
+                squared_error: grid("squared_error", true)?,
+                accuracy: grid("accuracy", true)?,
+                flags: grid("flags", false)?,
+            })
+        };
         Ok(Self {
             x: SurfaceArray::new("x", &[nx], &[nx], &["x"], true)?,
             y: SurfaceArray::new("y", &[ny], &[ny], &["y"], true)?,
-            loss: grid("loss", true)?,
-            accuracy: grid("accuracy", true)?,
-            flags: grid("flags", false)?,
+            main: split("")?,
+            also: also.map(|also| split(&format!("{}_", also.as_str()))).transpose()?,
         })
     }
 
-    pub(crate) fn all(&self) -> [&SurfaceArray; 5] {
-        [&self.x, &self.y, &self.loss, &self.accuracy, &self.flags]
+    pub(crate) fn all(&self) -> impl Iterator<Item = &SurfaceArray> {
+        let splits = std::iter::once(&self.main).chain(&self.also);
+        let arrays = splits.flat_map(|split| [&split.loss, &split.squared_error, &split.accuracy, &split.flags]);
+        [&self.x, &self.y].into_iter().chain(arrays)
     }
 }
 

@@ -1,11 +1,11 @@
-//! Curves: loss and accuracy over one direction, as in Li et al. 2018, figure 2.
+//! Curves: loss and accuracy over one direction, as in Li et al. 2018, figure 2; a second split is dashed.
 
-use relief_core::{PointFlag, SurfaceValues};
+use relief_core::{PointFlag, SplitValues, SurfaceValues};
 
 use super::colormap::Color;
 use super::field::{Field, Missing, Range};
 use super::frame::{self, Frame, Side, WIDTH};
-use super::note;
+use super::note::{self, Note};
 use super::number::short;
 use super::scene::{Anchor, Point, Rect, Scene, Size, Stroke, TextStyle};
 use super::tick::{self, Ticks};
@@ -18,16 +18,30 @@ const AREA_HEIGHT: f64 = 350.0;
 const PADDING: f64 = 0.04;
 const LEGEND_SIZE: f64 = 12.5;
 const LEGEND_SAMPLE: f64 = 24.0;
+const DASH: (f64, f64) = (5.0, 3.5);
+
+/// One split as it is drawn.
+struct Line<'a> {
+    split: &'a SplitValues,
+    /// None where no loss of it can be drawn.
+    field: Option<&'a Field<'a>>,
+    dash: Option<(f64, f64)>,
+}
 
 /// Draws the curve of `values` as SVG.
 pub(super) fn draw(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -> Result<String, PlotError> {
     let mut scene = Scene::new()?;
     let n_points = field.n_columns();
     let x = Range { lo: field.x[0], hi: field.x[n_points - 1] }.widened();
-    let losses: Vec<Option<f64>> = field.positions.iter().map(|position| position.ok()).collect();
-    let (loss_range, loss_ticks) = loss_axis(field);
-    let accuracies = accuracies(values);
-    let accuracy_axis = accuracy_axis(&accuracies);
+    let also = values.also.as_ref().map(|split| (split, Field::new(values, split, spec).ok()));
+    let main = Line { split: &values.main, field: Some(field), dash: None };
+    let second = also.as_ref().map(|(split, field)| Line { split, field: field.as_ref(), dash: Some(DASH) });
+    let joined = second.as_ref().and_then(|line| line.field).map(|also| field.joined(also));
+    let shown = joined.as_ref().unwrap_or(field);
+    let lines: Vec<Line<'_>> = std::iter::once(main).chain(second).collect();
+    let (loss_range, loss_ticks) = loss_axis(shown);
+    let accuracies: Vec<Vec<Option<f64>>> = lines.iter().map(|line| accuracies(line.split)).collect();
+    let accuracy_axis = accuracy_axis(&accuracies.concat());
 
     let left = frame::vertical_axis_width(&scene, &loss_ticks);
     let right = match &accuracy_axis {
@@ -35,33 +49,45 @@ pub(super) fn draw(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -
         None => WIDTH - 2.0 * frame::MARGIN,
     };
     let header = frame::draw_header(&mut scene, spec.title.as_deref(), None, left, right);
-    let legend = accuracy_axis.is_some();
+    let legend = accuracy_axis.is_some() || lines.len() > 1;
     let top = if legend { header + LEGEND_SIZE + 8.0 } else { header + 2.0 };
     let area = Rect { left, top, right, bottom: top + AREA_HEIGHT };
     let frame = Frame { area, x, y: loss_range };
 
     draw_gaps(&mut scene, &frame, field);
     draw_guides(&mut scene, &frame, &loss_ticks);
+    let mut entries = vec![(spec.loss_label.as_str(), Stroke::solid(LOSS_COLOR, LINE_WIDTH))];
     if let Some((range, ticks)) = &accuracy_axis {
         let frame = Frame { y: *range, ..frame };
-        draw_line(&mut scene, &frame, field.x, &accuracies, ACCURACY_COLOR);
+        for (line, accuracies) in lines.iter().zip(&accuracies) {
+            draw_line(&mut scene, &frame, field.x, accuracies, line.stroke(ACCURACY_COLOR));
+        }
         frame::draw_side_axis(&mut scene, &frame, Side::Right, ticks, &spec.accuracy_label, ACCURACY_COLOR);
-        let entries = [(spec.loss_label.as_str(), LOSS_COLOR), (spec.accuracy_label.as_str(), ACCURACY_COLOR)];
+        entries.push((spec.accuracy_label.as_str(), Stroke::solid(ACCURACY_COLOR, LINE_WIDTH)));
+    }
+    if lines.len() > 1 {
+        entries.extend(lines.iter().map(|line| (line.split.split.as_str(), line.stroke(Color::INK))));
+    }
+    if legend {
         draw_legend(&mut scene, &entries, right, header + LEGEND_SIZE - 1.0);
     }
-    draw_line(&mut scene, &frame, field.x, &losses, LOSS_COLOR);
+    for line in &lines {
+        let Some(field) = line.field else { continue };
+        let losses: Vec<Option<f64>> = field.positions.iter().map(|position| position.ok()).collect();
+        draw_line(&mut scene, &frame, field.x, &losses, line.stroke(LOSS_COLOR));
+    }
     frame::draw_box(&mut scene, area);
     frame::draw_side_axis(&mut scene, &frame, Side::Left, &loss_ticks, &spec.loss_label, LOSS_COLOR);
     let x_ticks = frame::horizontal_ticks(&scene, x, right - left);
     let below = frame::draw_bottom_axis(&mut scene, &frame, &x_ticks, &spec.x_label);
 
-    let notes = note::omissions(field);
+    let notes = notes(shown, &lines);
     let height = note::draw(&mut scene, &notes, left, below);
     let description = format!(
         "Curve of the {}, from {} to {}, over {} ({} to {}).{}",
         spec.loss_label,
-        short(field.losses.lo),
-        short(field.losses.hi),
+        short(shown.losses.lo),
+        short(shown.losses.hi),
         spec.x_label,
         short(field.x[0]),
         short(field.x[n_points - 1]),
@@ -69,6 +95,32 @@ pub(super) fn draw(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -
     );
     let title = spec.title.as_deref().unwrap_or(&spec.loss_label);
     Ok(scene.into_svg(Size { width: WIDTH, height }, spec.width, title, &description))
+}
+
+impl Line<'_> {
+    fn stroke(&self, color: Color) -> Stroke {
+        Stroke { dash: self.dash, ..Stroke::solid(color, LINE_WIDTH) }
+    }
+}
+
+/// What is left out, by split where there are two.
+fn notes(shown: &Field<'_>, lines: &[Line<'_>]) -> Vec<Note> {
+    if lines.len() == 1 {
+        return note::omissions(shown);
+    }
+    let mut notes = Vec::new();
+    for line in lines {
+        let split = line.split.split.as_str();
+        match line.field {
+            Some(field) => {
+                let missing = note::missing(field).into_iter();
+                notes.extend(missing.map(|note| Note { text: format!("{split}: {}", note.text), ..note }));
+            }
+            None => notes.push(Note { sign: note::Sign::None, text: format!("{split}: no loss can be drawn") }),
+        }
+    }
+    notes.extend(note::clipping(shown));
+    notes
 }
 
 /// What of the loss scale is shown, and its ticks. A linear scale that comes near zero begins there.
@@ -87,7 +139,7 @@ fn loss_axis(field: &Field<'_>) -> (Range, Ticks) {
 }
 
 /// The accuracies where the loss is finite: elsewhere an argmax over NaN says nothing.
-fn accuracies(values: &SurfaceValues) -> Vec<Option<f64>> {
+fn accuracies(values: &SplitValues) -> Vec<Option<f64>> {
     let points = values.accuracy.iter().zip(&values.flags);
     points.map(|(accuracy, flag)| Some(*accuracy).filter(|it| it.is_finite() && *flag == PointFlag::Finite)).collect()
 }
@@ -144,16 +196,16 @@ fn draw_guides(scene: &mut Scene, frame: &Frame, ticks: &Ticks) {
 
 /// Draws a line through the points that have a value, broken where one has none, cut where it leaves the area. A point
 /// without neighbours is a dot.
-fn draw_line(scene: &mut Scene, frame: &Frame, x: &[f64], values: &[Option<f64>], color: Color) {
+fn draw_line(scene: &mut Scene, frame: &Frame, x: &[f64], values: &[Option<f64>], stroke: Stroke) {
     let points: Vec<Option<Point>> =
         x.iter().zip(values).map(|(x, value)| value.map(|value| frame.point(*x, value))).collect();
     for run in points.chunk_by(|a, b| a.is_some() && b.is_some()) {
         let run: Vec<Point> = run.iter().flatten().copied().collect();
         match run[..] {
-            [point] if frame.area.contains(point, -1.0) => scene.dot(point, 2.2, color),
+            [point] if frame.area.contains(point, -1.0) => scene.dot(point, 2.2, stroke.color),
             _ => {
                 for piece in below(&run, frame.area.top) {
-                    scene.polyline(&piece, false, Stroke::solid(color, LINE_WIDTH));
+                    scene.polyline(&piece, false, stroke);
                 }
             }
         }
@@ -185,15 +237,15 @@ fn below(line: &[Point], top: f64) -> Vec<Vec<Point>> {
 }
 
 /// Draws line samples with the names of `entries`, without their units, ending at `right`.
-fn draw_legend(scene: &mut Scene, entries: &[(&str, Color)], right: f64, base: f64) {
+fn draw_legend(scene: &mut Scene, entries: &[(&str, Stroke)], right: f64, base: f64) {
     let mut x = right;
-    for (label, color) in entries.iter().rev() {
+    for (label, stroke) in entries.iter().rev() {
         let name = label.split(" (").next().unwrap_or(label);
         let name = scene.typeface.fit(name, LEGEND_SIZE, 180.0);
         scene.text(&name, Point { x, y: base }, TextStyle::level(LEGEND_SIZE, Color::INK, Anchor::End));
         x -= scene.typeface.width(&name, LEGEND_SIZE) + 7.0;
         let y = base - 0.5 * scene.typeface.cap_height(LEGEND_SIZE);
-        scene.line(Point { x: x - LEGEND_SAMPLE, y }, Point { x, y }, Stroke::solid(*color, LINE_WIDTH));
+        scene.line(Point { x: x - LEGEND_SAMPLE, y }, Point { x, y }, *stroke);
         x -= LEGEND_SAMPLE + 18.0;
     }
 }

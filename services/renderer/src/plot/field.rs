@@ -1,6 +1,6 @@
 //! The losses as they can be drawn: on their scale, each point that cannot be drawn with the reason.
 
-use relief_core::{PointFlag, SurfaceValues};
+use relief_core::{PointFlag, SplitValues, SurfaceValues};
 
 use crate::plot::{LossScale, PlotError, PlotSpec};
 
@@ -90,11 +90,11 @@ pub(super) struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// Returns what of `values`, whose shape is right, can be drawn on the scale of `spec`.
-    pub(super) fn new(values: &'a SurfaceValues, spec: &PlotSpec) -> Result<Self, PlotError> {
-        let points = values.loss.iter().zip(&values.flags);
+    /// Returns what of one split of `values`, whose shape is right, can be drawn on the scale of `spec`.
+    pub(super) fn new(values: &'a SurfaceValues, split: &SplitValues, spec: &PlotSpec) -> Result<Self, PlotError> {
+        let points = split.loss.iter().zip(&split.flags);
         let positions: Vec<_> = points.map(|(loss, flag)| position(*loss, *flag, spec.scale)).collect();
-        let drawn = values.loss.iter().zip(&positions).filter(|(_, position)| position.is_ok());
+        let drawn = split.loss.iter().zip(&positions).filter(|(_, position)| position.is_ok());
         let mut losses: Vec<f64> = drawn.map(|(loss, _)| *loss).collect();
         losses.sort_by(f64::total_cmp);
         let (Some(least), Some(greatest)) = (losses.first().copied(), losses.last().copied()) else {
@@ -115,6 +115,19 @@ impl<'a> Field<'a> {
         let range = Range { lo: scaled(least), hi: scaled(clip.map_or(greatest, |clip| clip.limit)) };
         let losses = Range { lo: least, hi: greatest };
         Ok(Self { x: &values.x, y: &values.y, positions, range, losses, clip, scale: spec.scale })
+    }
+
+    /// Returns the field with room on its scale for `other`, clipped where both are.
+    pub(super) fn joined(&self, other: &Self) -> Self {
+        let union = |a: Range, b: Range| Range { lo: a.lo.min(b.lo), hi: a.hi.max(b.hi) };
+        let (range, losses) = (union(self.range, other.range), union(self.losses, other.losses));
+        let positions = self.positions.iter().chain(&other.positions).flatten();
+        let n_points = positions.filter(|position| **position > range.hi).count();
+        // What is drawn of each ends at its limit, or where its losses end.
+        let end = |field: &Self| field.clip.map_or(field.losses.hi, |clip| clip.limit);
+        let limit = end(self).max(end(other));
+        let clip = (n_points > 0).then_some(Clip { limit, greatest: losses.hi, n_points });
+        Self { x: self.x, y: self.y, positions: self.positions.clone(), range, losses, clip, scale: self.scale }
     }
 
     /// The number of columns.
@@ -174,8 +187,10 @@ pub(super) fn check_shape(values: &SurfaceValues) -> Result<(), PlotError> {
     if n_rows == 0 || n_columns == 0 {
         return Err(PlotError::NoPoints);
     }
-    let lengths = [("loss", values.loss.len()), ("accuracy", values.accuracy.len()), ("flags", values.flags.len())];
-    if let Some((array, length)) = lengths.into_iter().find(|(_, length)| *length != n_rows * n_columns) {
+    let mut lengths = values.splits().flat_map(|split| {
+        [("loss", split.loss.len()), ("accuracy", split.accuracy.len()), ("flags", split.flags.len())]
+    });
+    if let Some((array, length)) = lengths.find(|(_, length)| *length != n_rows * n_columns) {
         return Err(PlotError::Shape { array, length, n_rows, n_columns });
     }
     for (axis, coordinates) in [('x', &values.x), ('y', &values.y)] {

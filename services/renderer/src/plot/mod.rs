@@ -31,11 +31,13 @@ use relief_core::SurfaceValues;
 /// # Errors
 /// When the specification or the shape of the values is wrong, the kind does not suit the surface (a curve has one row,
 /// a contour and a heat map have two rows and columns or more), or no value can be drawn on the scale.
+///
+/// A curve draws a second split too, dashed; the others draw the main one.
 pub fn draw(values: &SurfaceValues, spec: &PlotSpec) -> Result<Vec<u8>, PlotError> {
     spec.check()?;
     field::check_shape(values)?;
     check_kind(values, spec.kind)?;
-    let field = Field::new(values, spec)?;
+    let field = Field::new(values, &values.main, spec)?;
     let svg = match spec.kind {
         PlotKind::Curve => curve::draw(values, &field, spec)?,
         PlotKind::Contour => contour::draw(&field, spec)?,

@@ -42,7 +42,13 @@ pub(super) fn missing_color(reason: Missing) -> Color {
 
 /// Returns the notes on what of `field` is not drawn as it is.
 pub(super) fn omissions(field: &Field<'_>) -> Vec<Note> {
-    let count = |n_points: usize| if n_points == 1 { "1 point".to_owned() } else { format!("{n_points} points") };
+    let mut notes = missing(field);
+    notes.extend(clipping(field));
+    notes
+}
+
+/// Returns the notes on the points of `field` that cannot be drawn.
+pub(super) fn missing(field: &Field<'_>) -> Vec<Note> {
     let mut notes = Vec::new();
     for reason in Missing::ALL {
         let n_points = field.n_missing(reason);
@@ -56,11 +62,18 @@ pub(super) fn omissions(field: &Field<'_>) -> Vec<Note> {
             notes.push(Note { sign, text: format!("{} {why}", count(n_points)) });
         }
     }
-    if let Some(Clip { limit, greatest, n_points }) = field.clip {
-        let text = format!("loss clipped above {} ({}, up to {})", short(limit), count(n_points), short(greatest));
-        notes.push(Note { sign: Sign::None, text });
-    }
     notes
+}
+
+/// Returns the note on where `field` is clipped, if it is.
+pub(super) fn clipping(field: &Field<'_>) -> Option<Note> {
+    let Clip { limit, greatest, n_points } = field.clip?;
+    let text = format!("loss clipped above {} ({}, up to {})", short(limit), count(n_points), short(greatest));
+    Some(Note { sign: Sign::None, text })
+}
+
+fn count(n_points: usize) -> String {
+    if n_points == 1 { "1 point".to_owned() } else { format!("{n_points} points") }
 }
 
 /// Draws `notes` in rows from `left` on, below `top`; returns the height of the picture that ends with them.

@@ -8,8 +8,9 @@ use relief_api::evaluator::v1::{
     Blob, Coordinate, DatasetBlob, DescribeEvaluatorRequest, EvaluateTileRequest, EvaluateTileResponse, PointResult,
     TileSummary,
 };
+use relief_api::surface::v1::BatchNormMode;
 use relief_test_support::{
-    CHECKPOINT, Client, DATASET, Process, Program, Refusal, Sandbox, axis, network_id, random, surface_spec, within,
+    CHECKPOINT, Client, DATASET, Process, Program, Refusal, Sandbox, axis, network_id, plane_axes, surface_spec, within,
 };
 use tonic::{Code, Status, Streaming};
 
@@ -37,16 +38,16 @@ async fn evaluator() -> anyhow::Result<Evaluator> {
     let described =
         within("the evaluator", client.evaluator().describe_evaluator(DescribeEvaluatorRequest {})).await??;
     let described = described.into_inner();
-    assert_eq!(described.protocol_version, 1);
+    assert_eq!(described.protocol_version, 2);
     let blob = |path: String, digest: String| Some(Blob { path, digest });
     let request = EvaluateTileRequest {
-        protocol_version: 1,
+        protocol_version: 2,
         surface: "surfaces/model".to_owned(),
         tile_index: 0,
         attempt: 1,
         network: blob(format!("networks/{}/network.onnx", network_id()), provenance.network_digest),
         checkpoint: blob(format!("checkpoints/{CHECKPOINT}/checkpoint.safetensors"), provenance.checkpoint_digest),
-        directions: vec![random(7), random(7)],
+        axes: plane_axes(&provenance.direction_digests),
         dataset: Some(DatasetBlob {
             name: format!("datasets/{DATASET}"),
             digest: provenance.dataset_digest,
@@ -54,7 +55,9 @@ async fn evaluator() -> anyhow::Result<Evaluator> {
             limit: 0,
         }),
         points: vec![Coordinate { x: 0.5, y: -0.5 }],
+        batch_norm: BatchNormMode::Frozen.into(),
         numeric_class: described.numeric_class,
+        ..EvaluateTileRequest::default()
     };
     Ok(Evaluator { _sandbox: sandbox, process, client, request })
 }
@@ -131,7 +134,7 @@ async fn points_come_in_order_and_depend_on_their_coefficients_only() -> anyhow:
 async fn requests_that_are_not_for_this_evaluator_are_refused() -> anyhow::Result<()> {
     let evaluator = evaluator().await?;
     let good = &evaluator.request;
-    for protocol_version in [0, 2] {
+    for protocol_version in [0, 1, 3] {
         let request = EvaluateTileRequest { protocol_version, ..good.clone() };
         let refusal = evaluator.refused("another protocol version", request).await?;
         assert_eq!((refusal.reason, refusal.code), (ErrorReason::VersionMismatch, Code::FailedPrecondition));

@@ -28,7 +28,8 @@ async fn running() -> anyhow::Result<Running> {
 }
 
 fn spec(n: u32) -> SurfaceSpec {
-    surface_spec(CHECKPOINT, DATASET, (axis(-1.0, 1.0, n), axis(-1.0, 1.0, n)), Some(200), (2, 2))
+    let axes = (axis(-1.0, 1.0, n), axis(-1.0, 1.0, n));
+    SurfaceSpec { fresh: true, ..surface_spec(CHECKPOINT, DATASET, axes, Some(200), (2, 2)) }
 }
 
 /// Takes minutes.

@@ -2,12 +2,14 @@
 
 mod centre;
 mod evaluator;
+mod grids;
 mod health;
 mod inference;
 mod job;
 mod reference;
 mod refusals;
 mod restart;
+mod reuse;
 mod s3;
 mod surfaces;
 mod traces;

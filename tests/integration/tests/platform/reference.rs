@@ -8,6 +8,10 @@ use serde::Deserialize;
 
 const TOLERANCE: f64 = 1e-5;
 
+/// Flags of a loss.
+const FINITE: u8 = 1;
+const NAN: u8 = 2;
+
 /// What is known of the network.
 #[derive(Deserialize)]
 struct Expected {
@@ -16,6 +20,7 @@ struct Expected {
     ys: Vec<f64>,
     loss: Vec<Vec<f64>>,
     accuracy: Vec<Vec<f64>>,
+    cosine: f64,
     interpolation: Interpolation,
     first_logits: Vec<Vec<f64>>,
 }
@@ -23,9 +28,11 @@ struct Expected {
 #[derive(Deserialize)]
 struct Interpolation {
     ts: Vec<f64>,
+    interpolated: Curve,
     frozen: Curve,
 }
 
+/// `null` is a loss that is not finite.
 #[derive(Deserialize)]
 struct Curve {
     loss: Vec<Option<f64>>,
@@ -37,8 +44,39 @@ struct Curve {
 struct Surface {
     x: Vec<f64>,
     y: Vec<f64>,
-    loss: Vec<Vec<f64>>,
+    loss: Vec<Vec<Option<f64>>>,
     accuracy: Vec<Vec<f64>>,
+    flags: Vec<Vec<u8>>,
+}
+
+/// What `relief surface get --output json` prints, in part.
+#[derive(Deserialize)]
+struct Description {
+    geometry: Geometry,
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct Geometry {
+    cosine: Option<f64>,
+    axes: Vec<Axis>,
+}
+
+#[derive(Deserialize)]
+struct Axis {
+    norm: f64,
+    tensors: Vec<Norms>,
+}
+
+#[derive(Deserialize)]
+struct Norms {
+    direction: f64,
+    weights: f64,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    points_non_finite: usize,
 }
 
 /// What `relief checkpoint evaluate --output json` prints.
@@ -124,8 +162,102 @@ async fn the_reference_network_has_the_reference_numbers() -> anyhow::Result<()>
         let surface: Surface = serde_json::from_slice(&std::fs::read(&json)?)?;
         near("x", &surface.x, &expected.xs, 1.0)?;
         near("y", &surface.y, &expected.ys, 1.0)?;
-        near("loss", &surface.loss.concat(), &expected.loss.concat(), 0.0)?;
+        let loss: Vec<f64> = surface.loss.concat().into_iter().flatten().collect();
+        near("loss", &loss, &expected.loss.concat(), 0.0)?;
         assert_eq!(surface.accuracy, expected.accuracy);
+        assert!(surface.flags.concat().iter().all(|flag| *flag == FINITE));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_way_between_the_reference_checkpoints_has_the_reference_numbers() -> anyhow::Result<()> {
+    let expected = expected()?;
+    let sandbox = Sandbox::new()?;
+    let platform = sandbox.launch(Program::Relief).start().await?;
+    let relief = CommandLine::at(&platform);
+    let path = |name: &str| fixture(name).display().to_string();
+    let out = |name: &str| sandbox.path().join(name).display().to_string();
+    let data = path("data.safetensors");
+    relief.run(&["dataset", "import", "data", "--format", "safetensors", &data, "--classes", "10"]).await?;
+    relief.run(&["network", "import", "net", &path("exported_by_torch.onnx")]).await?;
+    for id in ["checkpoint", "second"] {
+        let file = path(&format!("{id}.safetensors"));
+        relief.run(&["checkpoint", "import", "--network", "net", id, &file]).await?;
+    }
+    let Interpolation { ts, interpolated, frozen } = &expected.interpolation;
+    let (first, last) = ts.first().zip(ts.last()).context("no points")?;
+    let x = format!("--x={first}:{last}:{}", ts.len());
+    for (mode, curve) in [(None, interpolated), (Some("frozen"), frozen), (Some("interpolated"), interpolated)] {
+        let what = mode.unwrap_or("by default");
+        let mode: Vec<&str> = mode.into_iter().flat_map(|mode| ["--batch-norm", mode]).collect();
+        let create =
+            ["surface", "create", "--from", "checkpoint", "--to", "second", "--dataset", "data", &x, "--watch"];
+        let surface = relief.run(&[&create[..], &mode].concat()).await?;
+        let json = out("curve.json");
+        relief.run(&["surface", "export", &surface, "--format", "json", "--out", &json]).await?;
+        let found: Surface = serde_json::from_slice(&std::fs::read(&json)?)?;
+        near(what, &found.x, ts, 1.0)?;
+        let mut n_non_finite = 0;
+        for (idx, t) in ts.iter().enumerate() {
+            let (loss, flag) = (found.loss[0][idx], found.flags[0][idx]);
+            match (loss, curve.loss[idx]) {
+                (Some(loss), Some(expected)) => {
+                    near(what, &[loss], &[expected], 0.0)?;
+                    assert_eq!((flag, found.accuracy[0][idx]), (FINITE, curve.accuracy[idx]), "{what}, t = {t}");
+                }
+                (None, None) => {
+                    // The interpolated variance is negative there.
+                    assert_eq!(flag, NAN, "{what}, t = {t}");
+                    n_non_finite += 1;
+                }
+                (loss, expected) => anyhow::bail!("{what}, t = {t}: {loss:?}, expected {expected:?}"),
+            }
+        }
+        let described: Description =
+            serde_json::from_str(&relief.run(&["surface", "get", &surface, "--output", "json"]).await?)?;
+        assert_eq!(described.status.points_non_finite, n_non_finite);
+        assert_eq!(described.geometry.cosine, None);
+
+        // L(0) and L(1) are the checkpoints' own losses, bit for bit where the statistics go along.
+        for (t, id) in [(0.0, "checkpoint"), (1.0, "second")] {
+            let evaluate = ["checkpoint", "evaluate", id, "--dataset", "data", "--output", "json"];
+            let evaluation: Evaluation = serde_json::from_str(&relief.run(&evaluate).await?)?;
+            let idx = ts.iter().position(|other| *other == t).context("no such point")?;
+            let loss = found.loss[0][idx].context("not finite")?;
+            let is_same = loss.to_bits() == evaluation.loss.to_bits();
+            assert_eq!(is_same, t == 0.0 || what != "frozen", "{what}, t = {t}: {loss} and {}", evaluation.loss);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_reference_directions_have_the_reference_angle() -> anyhow::Result<()> {
+    let expected = expected()?;
+    let sandbox = Sandbox::new()?;
+    let platform = sandbox.launch(Program::Relief).start().await?;
+    let relief = CommandLine::at(&platform);
+    let path = |name: &str| fixture(name).display().to_string();
+    let data = path("data.safetensors");
+    relief.run(&["dataset", "import", "data", "--format", "safetensors", &data, "--classes", "10"]).await?;
+    relief.run(&["network", "import", "net", &path("exported_by_torch.onnx")]).await?;
+    let (x, y) = (path("x.safetensors"), path("y.safetensors"));
+    let create = ["surface", "create", "--checkpoint", "net", "--dataset", "data", "--x=0:1:2", "--y=0:1:2"];
+    let surface = relief.run(&[&create[..], &["--x-direction", &x, "--y-direction", &y]].concat()).await?;
+    let described: Description =
+        serde_json::from_str(&relief.run(&["surface", "get", &surface, "--output", "json"]).await?)?;
+    near("cosine", &[described.geometry.cosine.context("no cosine")?], &[expected.cosine], 0.0)?;
+    let [x, y] = &described.geometry.axes[..] else { anyhow::bail!("not two axes") };
+    for axis in [x, y] {
+        // They are filter-normalised and leave biases and normalisations alone.
+        let moving: Vec<&Norms> = axis.tensors.iter().filter(|norms| norms.direction > 0.0).collect();
+        assert!(!moving.is_empty() && moving.len() < axis.tensors.len());
+        for norms in &moving {
+            near("a layer's norm", &[norms.direction], &[norms.weights], 0.0)?;
+        }
+        let norm = moving.iter().map(|norms| norms.direction.powi(2)).sum::<f64>().sqrt();
+        near("the norm", &[axis.norm], &[norm], 0.0)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the store has is what a coordinator knows.
 
 use anyhow::Context as _;
+use relief_api::surface::v1::SurfaceSpec;
 use relief_test_support::{CHECKPOINT, DATASET, Program, Sandbox, axis, stamps, surface_spec};
 
 #[tokio::test]
@@ -10,7 +11,8 @@ async fn a_surface_goes_on_where_a_killed_coordinator_left_it() -> anyhow::Resul
     let mut coordinator = sandbox.launch_coordinator(&[&evaluator.endpoint()]).start().await?;
     let client = coordinator.client()?;
     Sandbox::furnish(&client).await?;
-    let spec = || surface_spec(CHECKPOINT, DATASET, (axis(-1.0, 1.0, 16), axis(-1.0, 1.0, 16)), None, (2, 2));
+    let axes = || (axis(-1.0, 1.0, 16), axis(-1.0, 1.0, 16));
+    let spec = || SurfaceSpec { fresh: true, ..surface_spec(CHECKPOINT, DATASET, axes(), None, (2, 2)) };
     let undisturbed = client.computed("undisturbed", spec()).await?;
     assert_eq!(undisturbed.n_known(), 256);
 

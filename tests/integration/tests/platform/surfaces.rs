@@ -12,7 +12,9 @@ const ORIGIN: &str = "runs/short/snapshots/1";
 
 /// Big enough to be far from its end when a process is killed after the first tiles.
 fn big(tile: (u32, u32)) -> SurfaceSpec {
-    surface_spec(ORIGIN, DATASET, (axis(-1.0, 1.0, 13), axis(-0.5, 0.75, 9)), Some(1000), tile)
+    let spec = surface_spec(ORIGIN, DATASET, (axis(-1.0, 1.0, 13), axis(-0.5, 0.75, 9)), Some(1000), tile);
+    // One after the other would have the points of the one before.
+    SurfaceSpec { fresh: true, ..spec }
 }
 
 async fn rendered(client: &Client, surface: &str, format: PlotFormat) -> anyhow::Result<(Vec<u8>, String)> {

@@ -5,19 +5,24 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 use relief_api::plot::v1::{self as wire, PlotFormat};
-use relief_core::{Axis, CheckpointName, DatasetId, Ignore, NetworkId, Normalization, Split, SurfaceId, TileShape};
+use relief_core::{
+    Axis, BatchNormMode, CheckpointName, DatasetId, Ignore, NetworkId, Normalization, Split, SurfaceId, TileShape,
+};
 
 use super::number::whole;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SurfaceCommand {
     /// Compute a surface (two axes) or a curve (one); prints its name
-    Create(CreateArguments),
+    Create(Box<CreateArguments>),
     /// Show a surface and how far it is
     Get {
         /// The surface
         #[arg(value_name = "ID")]
         name: SurfaceId,
+        /// Show how long its directions are, tensor by tensor
+        #[arg(long)]
+        norms: bool,
     },
     /// Follow a surface to its end
     Watch {
@@ -54,33 +59,45 @@ pub(crate) enum SurfaceCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArguments {
-    /// The network
+    /// The network; the one that the checkpoint belongs to unless given
     #[arg(long)]
-    pub(crate) network: NetworkId,
+    pub(crate) network: Option<NetworkId>,
     /// The parameters at the origin: checkpoints/ID, or runs/ID/snapshots/EPOCH
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "from", value_name = "NAME")]
     pub(crate) checkpoint: CheckpointName,
+    /// The checkpoint at x = 1: the first direction leads there, as in --from A --to B --x=-0.5:1.5:401
+    #[arg(long, value_name = "NAME", conflicts_with = "x_direction")]
+    pub(crate) to: Option<CheckpointName>,
+    /// The checkpoint at y = 1: the second direction leads there
+    #[arg(long, value_name = "NAME", requires = "y", conflicts_with = "y_direction")]
+    pub(crate) y_to: Option<CheckpointName>,
     /// The dataset that the loss is a mean over
     #[arg(long)]
     pub(crate) dataset: DatasetId,
-    /// Which samples: train or test
+    /// Which samples: train, test, or both, of which the test values stand beside those of the training samples
     #[arg(long, default_value = "train")]
-    pub(crate) split: Split,
+    pub(crate) split: Splits,
     /// The coefficients of the first direction, as in --x=-1:1:51
     #[arg(long, allow_hyphen_values = true, value_name = "MIN:MAX:COUNT")]
     pub(crate) x: Axis,
     /// The coefficients of the second direction; without it, a curve
     #[arg(long, allow_hyphen_values = true, value_name = "MIN:MAX:COUNT")]
     pub(crate) y: Option<Axis>,
-    /// How directions are scaled against the weights: filter, layer, weight or none
-    #[arg(long, default_value = "filter")]
-    pub(crate) normalization: Normalization,
-    /// Which tensors do not move: bias_bn or none
-    #[arg(long, default_value = "bias_bn")]
-    pub(crate) ignore: Ignore,
-    /// Seeds the directions
-    #[arg(long, default_value_t = 0, value_parser = whole(0..=u64::MAX))]
-    pub(crate) seed: u64,
+    /// How random directions are scaled against the weights: filter, layer or weight; dfilter and dlayer to length 1; or
+    /// none. [default: filter]
+    #[arg(long)]
+    pub(crate) normalization: Option<Normalization>,
+    /// Which tensors random directions do not move: bias_bn or none. [default: bias_bn]
+    #[arg(long)]
+    pub(crate) ignore: Option<Ignore>,
+    /// What batch normalisations go by: frozen, the statistics of the origin; interpolated, statistics that move like all
+    /// else; or recomputed at each point from the training samples. Interpolated on the way to a checkpoint unless
+    /// given, else frozen
+    #[arg(long, value_name = "MODE")]
+    pub(crate) batch_norm: Option<BatchNormMode>,
+    /// Seeds the random directions. [default: 0]
+    #[arg(long, value_parser = whole(0..=u64::MAX))]
+    pub(crate) seed: Option<u64>,
     /// A safetensors file with the first direction, used as it is: nothing is scaled or ignored, and a tensor that it
     /// does not name does not move
     #[arg(long, value_name = "FILE")]
@@ -94,9 +111,27 @@ pub(crate) struct CreateArguments {
     /// The points that one evaluator computes at a time; chosen by the server unless given
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     pub(crate) tile: Option<TileShape>,
+    /// Compute every point, even those that other surfaces have
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// Follow it to its end
     #[arg(long)]
     pub(crate) watch: bool,
+}
+
+impl CreateArguments {
+    /// A flag that was given and has nothing to say, because no direction is random.
+    pub(crate) fn idle_flag(&self) -> Option<&'static str> {
+        let is_given = |to: Option<&CheckpointName>, file: Option<&PathBuf>| to.is_some() || file.is_some();
+        let x = is_given(self.to.as_ref(), self.x_direction.as_ref());
+        let y = self.y.is_none() || is_given(self.y_to.as_ref(), self.y_direction.as_ref());
+        let flags = [
+            ("--normalization", self.normalization.is_some()),
+            ("--ignore", self.ignore.is_some()),
+            ("--seed", self.seed.is_some()),
+        ];
+        flags.into_iter().find(|(_, is_said)| x && y && *is_said).map(|(flag, _)| flag)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -104,7 +139,7 @@ pub(crate) struct ExportArguments {
     /// The surface
     #[arg(value_name = "ID")]
     pub(crate) name: SurfaceId,
-    /// The format of the file
+    /// The format of the file; values on a second split have its name in front, as in test_loss
     #[arg(long, value_enum)]
     pub(crate) format: ExportFormat,
     /// The file to write; - for standard output
@@ -114,12 +149,13 @@ pub(crate) struct ExportArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportFormat {
-    /// {"x": [...], "y": [...], "loss": [[...]], "accuracy": [[...]]}, a row per y; null where not finite or not
-    /// computed
+    /// {"x": [...], "y": [...], "loss": [[...]], ...} with accuracy, squared_error and flags, a row per y; null where not
+    /// finite or not computed
     Json,
-    /// Columns x, y, loss, accuracy and flag, a line per point (flag: 0 not computed, 1 finite, 2 NaN, 3 inf, 4 -inf)
+    /// Columns x, y, loss, accuracy, squared_error and flag, a line per point (flag: 0 not computed, 1 finite, 2 NaN,
+    /// 3 inf, 4 -inf)
     Csv,
-    /// NumPy arrays x, y, loss, accuracy and flags
+    /// NumPy arrays x, y, loss, accuracy, squared_error and flags
     Npz,
 }
 
@@ -137,6 +173,9 @@ pub(crate) struct PlotSurfaceArguments {
     /// What to draw; contour for a surface and curve for a curve unless given
     #[arg(long, value_enum)]
     pub(crate) kind: Option<PlotKind>,
+    /// Which values: train or test; those of the surface's own split unless given, and a curve of both draws both
+    #[arg(long)]
+    pub(crate) split: Option<Split>,
     /// Draw the logarithm of the loss
     #[arg(long)]
     pub(crate) log: bool,
@@ -164,6 +203,31 @@ impl From<PlotKind> for wire::PlotKind {
             PlotKind::Curve => Self::Curve,
             PlotKind::Contour => Self::Contour,
             PlotKind::Heatmap => Self::Heatmap,
+        }
+    }
+}
+
+/// On which samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Splits {
+    pub(crate) main: Split,
+    pub(crate) also: Option<Split>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not one of train, test, both")]
+pub(crate) struct SplitsError(String);
+
+impl FromStr for Splits {
+    type Err = SplitsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "both" => Ok(Self { main: Split::Train, also: Some(Split::Test) }),
+            text => match text.parse() {
+                Ok(main) => Ok(Self { main, also: None }),
+                Err(_) => Err(SplitsError(text.to_owned())),
+            },
         }
     }
 }

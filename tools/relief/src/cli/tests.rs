@@ -9,7 +9,7 @@ const CREATE: [&str; 9] =
 
 fn create(more: &[&str]) -> Result<CreateArguments, clap::Error> {
     match Cli::try_parse_from(CREATE.iter().chain(more))?.command {
-        Command::Surface(SurfaceCommand::Create(arguments)) => Ok(arguments),
+        Command::Surface(SurfaceCommand::Create(arguments)) => Ok(*arguments),
         command => panic!("another command: {command:?}"),
     }
 }
@@ -41,9 +41,13 @@ fn a_wrong_value_is_refused_with_its_flag_its_value_and_what_would_be_right() {
         (&["--x=NaN:1:5"], &["--x", "NaN:1:5", "must be finite"]),
         (&["--x=0:1:3", "--y", "0:1"], &["--y", "0:1", "min:max:count"]),
         (&["--x=0:1:3", "--tile", "0x3"], &["--tile", "0x3", "ROWSxCOLUMNS"]),
-        (&["--x=0:1:3", "--normalization", "sum"], &["--normalization", "sum", "filter, layer, weight, none"]),
+        (
+            &["--x=0:1:3", "--normalization", "sum"],
+            &["--normalization", "sum", "filter, layer, weight, dfilter, dlayer, none"],
+        ),
         (&["--x=0:1:3", "--ignore", "all"], &["--ignore", "all", "bias_bn, none"]),
-        (&["--x=0:1:3", "--split", "val"], &["--split", "val", "train, test"]),
+        (&["--x=0:1:3", "--split", "val"], &["--split", "val", "train, test, both"]),
+        (&["--x=0:1:3", "--batch-norm", "eval"], &["--batch-norm", "eval", "frozen, interpolated, recomputed"]),
         (&["--x=0:1:3", "--limit", "0"], &["--limit", "0", "from 1 to"]),
         (&["--x=0:1:3", "--seed", "x"], &["--seed", "'x'", "a whole number from 0 to 18446744073709551615"]),
     ] {

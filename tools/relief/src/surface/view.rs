@@ -1,9 +1,11 @@
 //! Surfaces as JSON and as tables.
 
 use relief_api::convert::job::state_from_wire;
-use relief_api::convert::surface::{direction_from_wire, split_from_wire};
-use relief_api::surface::v1::{Axis, DatasetSlice, Direction, Surface, SurfaceSpec, SurfaceStatus};
-use relief_core::{DirectionName, DirectionSpec, JobState, Split};
+use relief_api::convert::surface::{batch_norm_from_wire, direction_from_wire, split_from_wire};
+use relief_api::surface::v1::{
+    Axis, DatasetSlice, Direction, PlaneGeometry, Surface, SurfaceSpec, SurfaceStatus, TensorNorms,
+};
+use relief_core::{BatchNormMode, DirectionName, DirectionSpec, JobState, Split};
 use serde_json::{Value, json};
 
 use crate::job::reason;
@@ -16,6 +18,17 @@ fn state(status: &SurfaceStatus) -> &'static str {
 
 fn split(data: &DatasetSlice) -> &'static str {
     split_from_wire(data.split).map_or("unknown", Split::as_str)
+}
+
+/// The word of a second split; none without one.
+fn also_split(spec: &SurfaceSpec) -> Option<&'static str> {
+    Some(spec.also_split)
+        .filter(|split| *split != 0)
+        .map(|split| split_from_wire(split).map_or("unknown", Split::as_str))
+}
+
+fn batch_norm(mode: i32) -> &'static str {
+    batch_norm_from_wire(mode).ok().flatten().map_or("unknown", BatchNormMode::as_str)
 }
 
 /// The direction in JSON as in the API; null when it is of a kind unknown here.
@@ -38,10 +51,25 @@ pub(crate) fn to_json(surface: &Surface) -> Value {
             "dataset_digest": provenance.dataset_digest,
             "numeric_class": provenance.numeric_class,
             "direction_digests": provenance.direction_digests,
+            "also_digest": provenance.also_digest,
+            "statistics_digest": provenance.statistics_digest,
+            "reused_from": provenance.reused_from,
             "relief_version": provenance.relief_version,
             "create_time": provenance.create_time.as_ref().map(ToString::to_string),
         })),
+        "geometry": surface.geometry.as_ref().map(geometry_json),
     })
+}
+
+pub(super) fn geometry_json(geometry: &PlaneGeometry) -> Value {
+    let axes = geometry.axes.iter().map(|axis| {
+        let tensors = axis
+            .tensors
+            .iter()
+            .map(|norms| json!({"name": norms.name, "direction": norms.direction, "weights": norms.weights}));
+        json!({"norm": axis.norm, "tensors": tensors.collect::<Vec<_>>()})
+    });
+    json!({"cosine": geometry.cosine, "axes": axes.collect::<Vec<_>>()})
 }
 
 fn spec_json(spec: &SurfaceSpec) -> Value {
@@ -51,6 +79,7 @@ fn spec_json(spec: &SurfaceSpec) -> Value {
             "origin": plane.origin,
             "x": plane.x.as_ref().map(direction_json),
             "y": plane.y.as_ref().map(direction_json),
+            "batch_norm": batch_norm(plane.batch_norm),
         })),
         "x": spec.x.as_ref().map(axis_json),
         "y": spec.y.as_ref().map(axis_json),
@@ -59,6 +88,8 @@ fn spec_json(spec: &SurfaceSpec) -> Value {
             "split": split(data),
             "limit": data.limit,
         })),
+        "also_split": also_split(spec),
+        "fresh": spec.fresh,
         "tile": spec.tile.as_ref().map(|tile| json!({"rows": tile.rows, "columns": tile.columns})),
     })
 }
@@ -68,6 +99,7 @@ fn status_json(status: &SurfaceStatus) -> Value {
         "state": state(status),
         "points_total": status.points_total,
         "points_done": status.points_done,
+        "points_reused": status.points_reused,
         "points_non_finite": status.points_non_finite,
         "tiles_total": status.tiles_total,
         "tiles_done": status.tiles_done,
@@ -93,6 +125,7 @@ fn direction_text(direction: &Direction) -> String {
             format!("random, seed {seed}, normalization {}, ignore {}", word("normalization"), word("ignore"))
         }
         Ok(DirectionSpec::Stored { digest }) => format!("given as {}", DirectionName(digest)),
+        Ok(DirectionSpec::Towards { checkpoint }) => format!("to {checkpoint} at 1"),
         Err(_) => "of an unknown kind".to_owned(),
     }
 }
@@ -118,22 +151,45 @@ pub(super) fn table(surfaces: &[Surface]) -> String {
     output::table(&header, &surfaces.iter().map(row).collect::<Vec<_>>())
 }
 
+/// Returns a line per tensor: how long the weights are, and how far a coefficient of 1 moves them along each axis.
+pub(super) fn norms(geometry: &PlaneGeometry) -> String {
+    let number = |norm: f64| format!("{norm:.6}");
+    let Some(x) = geometry.axes.first() else { return String::new() };
+    let along = |axis: usize, tensor: usize| {
+        let norms = geometry.axes.get(axis).and_then(|axis| axis.tensors.get(tensor));
+        norms.map(|norms| number(norms.direction))
+    };
+    let row = |(idx, norms): (usize, &TensorNorms)| {
+        let (name, weights) = (norms.name.clone(), number(norms.weights));
+        [Some(name), Some(weights), along(0, idx), along(1, idx)].into_iter().flatten().collect()
+    };
+    let header = ["TENSOR", "WEIGHTS", "X", "Y"];
+    output::table(&header[..2 + geometry.axes.len().min(2)], &x.tensors.iter().enumerate().map(row).collect::<Vec<_>>())
+}
+
 /// Returns all that is known of a surface but its values.
 pub(super) fn description(surface: &Surface) -> String {
     let (spec, status) = (surface.spec.clone().unwrap_or_default(), surface.status.clone().unwrap_or_default());
+    let also = also_split(&spec);
     let (plane, data) = (spec.plane.unwrap_or_default(), spec.data.unwrap_or_default());
     let provenance = surface.provenance.clone().unwrap_or_default();
     let is_at_work = state_from_wire(status.state) == Some(JobState::Running);
     let eta = status.eta.filter(|_| is_at_work).map(|eta| words(eta.seconds as f64 + f64::from(eta.nanos) * 1e-9));
     let rate = format!("{:.1} points/s", status.points_per_second);
     let samples = data.limit.map_or_else(|| "all".to_owned(), |limit| format!("the first {limit}"));
-    let split = split(&data);
+    let split = [Some(split(&data)), also].into_iter().flatten().collect::<Vec<_>>().join(" and ");
+    let reused = Some(status.points_reused)
+        .filter(|n| *n > 0)
+        .map(|n| format!("{n}, from {}", provenance.reused_from.join(", ")));
+    let geometry = surface.geometry.clone().unwrap_or_default();
+    let norm = |place: usize| geometry.axes.get(place).map(|axis| format!("{:.6}", axis.norm)).unwrap_or_default();
     output::fields(&[
         ("name", surface.name.clone()),
         ("state", state(&status).to_owned()),
         ("error", status.error.as_ref().map(reason).unwrap_or_default()),
         ("waiting", status.waiting_reason.clone()),
         ("points", format!("{} of {}", status.points_done, status.points_total)),
+        ("reused", reused.unwrap_or_default()),
         ("not finite", Some(status.points_non_finite).filter(|n| *n > 0).map(|n| n.to_string()).unwrap_or_default()),
         ("tiles", format!("{} of {}", status.tiles_done, status.tiles_total)),
         ("retried", Some(status.tiles_retried).filter(|n| *n > 0).map(|n| n.to_string()).unwrap_or_default()),
@@ -141,11 +197,15 @@ pub(super) fn description(surface: &Surface) -> String {
         ("left", eta.unwrap_or_default()),
         ("network", spec.network),
         ("checkpoint", plane.origin),
+        ("batch norm", batch_norm(plane.batch_norm).to_owned()),
         ("samples", format!("{samples} of {}, split {split}", data.dataset)),
         ("x", spec.x.as_ref().map(axis_text).unwrap_or_default()),
         ("x direction", plane.x.as_ref().map(direction_text).unwrap_or_default()),
+        ("x norm", norm(0)),
         ("y", spec.y.as_ref().map(axis_text).unwrap_or_default()),
         ("y direction", plane.y.as_ref().map(direction_text).unwrap_or_default()),
+        ("y norm", norm(1)),
+        ("cosine", geometry.cosine.map(|cosine| format!("{cosine:.6}")).unwrap_or_default()),
         ("tile", spec.tile.map(|tile| format!("{}x{}", tile.rows, tile.columns)).unwrap_or_default()),
         ("numeric class", provenance.numeric_class),
         ("created", provenance.create_time.as_ref().map(ToString::to_string).unwrap_or_default()),
@@ -162,14 +222,14 @@ mod tests {
         let direction = Direction { source: Some(Source::Random(RandomDirection { seed: 3, ..Default::default() })) };
         let spec = SurfaceSpec {
             network: "networks/n".to_owned(),
-            plane: Some(Plane { origin: "checkpoints/c".to_owned(), x: Some(direction), y: None }),
+            plane: Some(Plane { origin: "checkpoints/c".to_owned(), x: Some(direction), ..Plane::default() }),
             x: Some(Axis { min: -1.0, max: 1.0, count: 5 }),
             data: Some(DatasetSlice { dataset: "datasets/d".to_owned(), split: 2, limit: Some(9) }),
             ..SurfaceSpec::default()
         };
         let status =
             SurfaceStatus { state: 2, points_total: 5, points_per_second: f64::INFINITY, ..SurfaceStatus::default() };
-        Surface { name: "surfaces/s".to_owned(), spec: Some(spec), status: Some(status), provenance: None }
+        Surface { name: "surfaces/s".to_owned(), spec: Some(spec), status: Some(status), ..Surface::default() }
     }
 
     #[test]
@@ -181,6 +241,21 @@ mod tests {
         let direction = json!({"random": {"seed": 3, "normalization": "filter", "ignore": "bias_bn"}});
         assert_eq!(json["spec"]["plane"]["x"], direction);
         assert!(json["spec"]["y"].is_null() && json["status"]["points_per_second"].is_null());
+    }
+
+    #[test]
+    fn norms_stand_in_a_line_per_tensor() {
+        use relief_api::surface::v1::AxisGeometry;
+        let axis = |direction| {
+            let tensors = vec![TensorNorms { name: "fc.weight".to_owned(), direction, weights: 2.0 }];
+            AxisGeometry { norm: direction, tensors }
+        };
+        let mut geometry = PlaneGeometry { cosine: Some(0.5), axes: vec![axis(2.0), axis(0.25)] };
+        let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let expected = ["TENSOR", "WEIGHTS", "X", "Y", "fc.weight", "2.000000", "2.000000", "0.250000"];
+        assert_eq!(words(norms(&geometry)), expected);
+        geometry.axes.pop();
+        assert_eq!(words(norms(&geometry)), ["TENSOR", "WEIGHTS", "X", "fc.weight", "2.000000", "2.000000"]);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Tiles on their way to an evaluator, and points on their way back; requests for logits on the same way.
 
-use relief_core::{DatasetId, Digest, DirectionSpec, PointValue, Split};
+use relief_core::{BatchNormMode, DatasetId, Digest, PointValue, PointValues, Split};
 
-use super::surface::{direction_from_wire, direction_to_wire, split_from_wire, split_to_wire};
+use super::surface::{batch_norm_from_wire, batch_norm_to_wire, split_from_wire, split_to_wire};
 use crate::error::{ApiError, ErrorReason, Violations};
 use crate::evaluator::v1;
 
 /// The protocol between coordinator and evaluator; both sides refuse any other.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The most points that one request may ask for.
 pub const MAX_POINTS: usize = 65_536;
@@ -34,6 +34,15 @@ pub struct SamplesRef {
     pub limit: Option<u64>,
 }
 
+/// One axis of a plane.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AxisRef {
+    /// The file of a direction.
+    Step(BlobRef),
+    /// The file of the checkpoint at coefficient 1.
+    Towards(BlobRef),
+}
+
 /// The points of one tile, and everything that their values depend on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TileRequest {
@@ -47,10 +56,16 @@ pub struct TileRequest {
     pub network: BlobRef,
     /// The origin's safetensors file.
     pub checkpoint: BlobRef,
-    /// One or two directions, in the order x, y.
-    pub directions: Vec<DirectionSpec>,
+    /// One or two axes, in the order x, y.
+    pub axes: Vec<AxisRef>,
+    /// What batch normalisations go by.
+    pub batch_norm: BatchNormMode,
     /// The samples.
     pub samples: SamplesRef,
+    /// Those of a second split.
+    pub also: Option<SamplesRef>,
+    /// What running statistics are recomputed from, where they are.
+    pub statistics: Option<SamplesRef>,
     /// The coefficients (a, b) of each point, in the order of work.
     pub points: Vec<(f64, f64)>,
     /// The class that the values must be computed in.
@@ -88,7 +103,7 @@ pub fn logits_from_wire(request: v1::ComputeLogitsRequest) -> Result<LogitsReque
     let mut wrong = Violations::default();
     let network = blob_from_wire(&mut wrong, "network", request.network);
     let checkpoint = blob_from_wire(&mut wrong, "checkpoint", request.checkpoint);
-    let samples = samples_from_wire(&mut wrong, request.dataset);
+    let samples = samples_from_wire(&mut wrong, "dataset", request.dataset);
     let request = network.zip(checkpoint).zip(samples);
     wrong.finish(request.map(|((network, checkpoint), samples)| LogitsRequest { network, checkpoint, samples }))
 }
@@ -103,10 +118,13 @@ pub fn tile_to_wire(request: &TileRequest) -> v1::EvaluateTileRequest {
         attempt: request.attempt,
         network: Some(blob_to_wire(&request.network)),
         checkpoint: Some(blob_to_wire(&request.checkpoint)),
-        directions: request.directions.iter().map(direction_to_wire).collect(),
+        axes: request.axes.iter().map(axis_to_wire).collect(),
         dataset: Some(samples_to_wire(&request.samples)),
         points: request.points.iter().map(|(x, y)| v1::Coordinate { x: *x, y: *y }).collect(),
         numeric_class: request.numeric_class.clone(),
+        batch_norm: batch_norm_to_wire(request.batch_norm).into(),
+        also: request.also.as_ref().map(samples_to_wire),
+        statistics: request.statistics.as_ref().map(samples_to_wire),
     }
 }
 
@@ -119,15 +137,23 @@ pub fn tile_from_wire(request: v1::EvaluateTileRequest) -> Result<TileRequest, A
     let mut wrong = Violations::default();
     let network = blob_from_wire(&mut wrong, "network", request.network);
     let checkpoint = blob_from_wire(&mut wrong, "checkpoint", request.checkpoint);
-    if !(1..=2).contains(&request.directions.len()) {
-        wrong.add("directions", format!("{} given; a plane has 1 or 2", request.directions.len()));
+    if !(1..=2).contains(&request.axes.len()) {
+        wrong.add("axes", format!("{} given; a plane has 1 or 2", request.axes.len()));
     }
-    let directions: Vec<DirectionSpec> = request
-        .directions
-        .into_iter()
-        .filter_map(|direction| wrong.check_message("directions", direction_from_wire(direction)))
-        .collect();
-    let samples = samples_from_wire(&mut wrong, request.dataset);
+    let axes: Vec<AxisRef> = request.axes.into_iter().filter_map(|axis| axis_from_wire(&mut wrong, axis)).collect();
+    let batch_norm = match wrong.check("batch_norm", batch_norm_from_wire(request.batch_norm)) {
+        Some(None) => {
+            wrong.add("batch_norm", "missing; say what batch normalisations go by");
+            None
+        }
+        batch_norm => batch_norm.flatten(),
+    };
+    let samples = samples_from_wire(&mut wrong, "dataset", request.dataset);
+    let also = request.also.and_then(|also| samples_from_wire(&mut wrong, "also", Some(also)));
+    let statistics = request.statistics.and_then(|samples| samples_from_wire(&mut wrong, "statistics", Some(samples)));
+    if batch_norm.is_some_and(|mode| (mode == BatchNormMode::Recomputed) != statistics.is_some()) {
+        wrong.add("statistics", "there must be samples to recompute running statistics from exactly where they are");
+    }
     if !(1..=MAX_POINTS).contains(&request.points.len()) {
         wrong.add("points", format!("{} given; a tile has 1 to {MAX_POINTS}", request.points.len()));
     }
@@ -135,17 +161,22 @@ pub fn tile_from_wire(request: v1::EvaluateTileRequest) -> Result<TileRequest, A
     if let Some((x, y)) = points.iter().find(|(x, y)| !x.is_finite() || !y.is_finite()) {
         wrong.add("points", format!("({x}, {y}) is not finite"));
     }
-    let request = network.zip(checkpoint).zip(samples).map(|((network, checkpoint), samples)| TileRequest {
-        surface: request.surface,
-        tile_idx: request.tile_index,
-        attempt: request.attempt,
-        network,
-        checkpoint,
-        directions,
-        samples,
-        points,
-        numeric_class: request.numeric_class,
-    });
+    let request = (|| {
+        Some(TileRequest {
+            surface: request.surface,
+            tile_idx: request.tile_index,
+            attempt: request.attempt,
+            network: network?,
+            checkpoint: checkpoint?,
+            axes,
+            batch_norm: batch_norm?,
+            samples: samples?,
+            also,
+            statistics,
+            points,
+            numeric_class: request.numeric_class,
+        })
+    })();
     wrong.finish(request)
 }
 
@@ -185,66 +216,115 @@ fn samples_to_wire(samples: &SamplesRef) -> v1::DatasetBlob {
     }
 }
 
-fn samples_from_wire(wrong: &mut Violations, dataset: Option<v1::DatasetBlob>) -> Option<SamplesRef> {
+fn samples_from_wire(wrong: &mut Violations, field: &str, dataset: Option<v1::DatasetBlob>) -> Option<SamplesRef> {
     let Some(dataset) = dataset else {
-        wrong.add("dataset", "missing");
+        wrong.add(field, "missing");
         return None;
     };
-    let name = wrong.check("dataset.name", dataset.name.parse());
-    let digest = wrong.check("dataset.digest", dataset.digest.parse());
-    let split = wrong.check("dataset.split", split_from_wire(dataset.split));
+    let name = wrong.check(&format!("{field}.name"), dataset.name.parse());
+    let digest = wrong.check(&format!("{field}.digest"), dataset.digest.parse());
+    let split = wrong.check(&format!("{field}.split"), split_from_wire(dataset.split));
     let limit = (dataset.limit > 0).then_some(dataset.limit);
     Some(SamplesRef { dataset: name?, digest: digest?, split: split?, limit })
 }
 
-/// Returns a finished point as a message.
-#[must_use]
-pub fn point_to_wire(idx: u32, value: PointValue) -> v1::PointResult {
-    v1::PointResult { index: idx, loss: value.loss, accuracy: value.accuracy }
+fn axis_to_wire(axis: &AxisRef) -> v1::PlaneAxis {
+    let source = match axis {
+        AxisRef::Step(blob) => v1::plane_axis::Source::Step(blob_to_wire(blob)),
+        AxisRef::Towards(blob) => v1::plane_axis::Source::Towards(blob_to_wire(blob)),
+    };
+    v1::PlaneAxis { source: Some(source) }
 }
 
-/// Returns a finished point with its place in a request of `n_points`.
+fn axis_from_wire(wrong: &mut Violations, axis: v1::PlaneAxis) -> Option<AxisRef> {
+    match axis.source {
+        Some(v1::plane_axis::Source::Step(blob)) => blob_from_wire(wrong, "axes.step", Some(blob)).map(AxisRef::Step),
+        Some(v1::plane_axis::Source::Towards(blob)) => {
+            blob_from_wire(wrong, "axes.towards", Some(blob)).map(AxisRef::Towards)
+        }
+        None => {
+            wrong.add("axes.source", "missing");
+            None
+        }
+    }
+}
+
+/// Returns a finished point as a message.
+#[must_use]
+pub fn point_to_wire(idx: u32, values: PointValues) -> v1::PointResult {
+    let PointValue { loss, squared_error, accuracy } = values.main;
+    let also = values.also.map(|PointValue { loss, squared_error, accuracy }| v1::SplitResult {
+        loss,
+        accuracy,
+        squared_error,
+    });
+    v1::PointResult { index: idx, loss, accuracy, squared_error, also }
+}
+
+/// Returns a finished point with its place in a request of `n_points`, which asks for a second split or not.
 ///
 /// # Errors
-/// When the place is beyond the request, or the accuracy is not a percentage.
-pub fn point_from_wire(point: &v1::PointResult, n_points: usize) -> Result<(usize, PointValue), ApiError> {
+/// When the place is beyond the request, a split is missing or one too many, or a value cannot be what it should be.
+pub fn point_from_wire(
+    point: &v1::PointResult,
+    n_points: usize,
+    has_also: bool,
+) -> Result<(usize, PointValues), ApiError> {
     let idx = point.index as usize;
     if idx >= n_points {
         let message = format!("the evaluator sent point {idx} of a tile with {n_points}");
         return Err(ApiError::new(ErrorReason::Internal, message));
     }
-    if !(0.0..=100.0).contains(&point.accuracy) {
-        let message = format!("the evaluator sent an accuracy of {} %", point.accuracy);
+    if point.also.is_some() != has_also {
+        let message = format!("the evaluator sent point {idx} on other splits than it was asked for");
         return Err(ApiError::new(ErrorReason::Internal, message));
     }
-    Ok((idx, PointValue { loss: point.loss, accuracy: point.accuracy }))
+    let main = value_from_wire(point.loss, point.squared_error, point.accuracy)?;
+    let also = match &point.also {
+        Some(also) => Some(value_from_wire(also.loss, also.squared_error, also.accuracy)?),
+        None => None,
+    };
+    Ok((idx, PointValues { main, also }))
+}
+
+fn value_from_wire(loss: f64, squared_error: f64, accuracy: f64) -> Result<PointValue, ApiError> {
+    if !(0.0..=100.0).contains(&accuracy) {
+        let message = format!("the evaluator sent an accuracy of {accuracy} %");
+        return Err(ApiError::new(ErrorReason::Internal, message));
+    }
+    if squared_error < 0.0 {
+        let message = format!("the evaluator sent a squared error of {squared_error}");
+        return Err(ApiError::new(ErrorReason::Internal, message));
+    }
+    Ok(PointValue { loss, squared_error, accuracy })
 }
 
 #[cfg(test)]
 mod tests {
-    use relief_core::{Ignore, Normalization};
-
     use super::*;
 
     fn good() -> TileRequest {
         let blob = |path: &str| BlobRef { path: path.to_owned(), digest: Digest::of(path.as_bytes()) };
+        let samples = |split, limit| SamplesRef {
+            dataset: "d".parse().expect("a good name"),
+            digest: Digest::of(b"d"),
+            split,
+            limit,
+        };
         TileRequest {
             surface: "surfaces/s".to_owned(),
             tile_idx: 3,
             attempt: 1,
             network: blob("networks/n/network.onnx"),
             checkpoint: blob("checkpoints/c/checkpoint.safetensors"),
-            directions: vec![DirectionSpec::Random {
-                seed: 1,
-                normalization: Normalization::Filter,
-                ignore: Ignore::BiasBn,
-            }],
-            samples: SamplesRef {
-                dataset: "d".parse().expect("a good name"),
-                digest: Digest::of(b"d"),
-                split: Split::Train,
-                limit: Some(100),
-            },
+            axes: vec![
+                AxisRef::Towards(blob("checkpoints/d/checkpoint.safetensors")),
+                AxisRef::Step(blob("directions/d.safetensors")),
+            ],
+            batch_norm: BatchNormMode::Recomputed,
+            samples: samples(Split::Train, Some(100)),
+            also: Some(samples(Split::Test, Some(100))),
+            statistics: Some(samples(Split::Train, None)),
             points: vec![(0.0, 0.5)],
             numeric_class: "burn".to_owned(),
         }
@@ -287,11 +367,26 @@ mod tests {
     }
 
     #[test]
-    fn points_outside_the_request_are_refused() {
-        let point = v1::PointResult { index: 2, loss: 0.0, accuracy: 50.0 };
-        assert!(point_from_wire(&point, 2).is_err());
-        assert!(point_from_wire(&point, 3).is_ok());
-        let nan = v1::PointResult { accuracy: f64::NAN, ..point };
-        assert!(point_from_wire(&nan, 3).is_err());
+    fn statistics_are_recomputed_from_samples_and_from_nothing_else() {
+        let wrong = v1::EvaluateTileRequest { statistics: None, ..tile_to_wire(&good()) };
+        let error = tile_from_wire(wrong).expect_err("nothing to recompute from");
+        assert_eq!(error.violations[0].field, "statistics");
+        let wrong = v1::EvaluateTileRequest { batch_norm: 0, axes: Vec::new(), ..tile_to_wire(&good()) };
+        let error = tile_from_wire(wrong).expect_err("no mode and no axis");
+        let fields: Vec<&str> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["axes", "batch_norm"]);
+    }
+
+    #[test]
+    fn points_that_were_not_asked_for_are_refused() {
+        let value = PointValue { loss: f64::NAN, squared_error: 0.25, accuracy: 50.0 };
+        let point = point_to_wire(2, PointValues { main: value, also: Some(value) });
+        assert!(point_from_wire(&point, 2, true).is_err());
+        assert!(point_from_wire(&point, 3, false).is_err());
+        let read = point_from_wire(&point, 3, true).expect("a good point");
+        assert_eq!((read.0, read.1.main.accuracy, read.1.also.is_some()), (2, 50.0, true));
+        assert!(point_from_wire(&v1::PointResult { accuracy: f64::NAN, ..point }, 3, true).is_err());
+        assert!(point_from_wire(&v1::PointResult { squared_error: -1.0, ..point }, 3, true).is_err());
+        assert!(point_from_wire(&v1::PointResult { also: None, ..point }, 3, true).is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! Surface specifications.
 
 use relief_core::{
-    Axis, AxisError, DatasetSlice, DirectionName, DirectionSpec, Grid, Ignore, Normalization, Plane, Split,
-    SurfaceSpec, TileShape,
+    Axis, AxisError, AxisGeometry, BatchNormMode, CheckpointName, DatasetSlice, DirectionName, DirectionSpec, Grid,
+    Ignore, NetworkId, Normalization, Plane, PlaneGeometry, Split, SurfaceSpec, SurfaceSpecError, TileShape,
 };
 
 use crate::catalog::v1 as catalog;
@@ -10,15 +10,46 @@ use crate::convert::UnknownNumber;
 use crate::error::{ApiError, Violations};
 use crate::surface::v1;
 
-/// Returns the specification that a request asks for, every default filled in.
+/// What a request for a surface says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SurfaceRequest {
+    /// None for the one that the origin belongs to.
+    pub network: Option<NetworkId>,
+    /// See [`SurfaceSpec`].
+    pub plane: Plane,
+    /// See [`SurfaceSpec`].
+    pub grid: Grid,
+    /// See [`SurfaceSpec`].
+    pub data: DatasetSlice,
+    /// See [`SurfaceSpec`].
+    pub also: Option<Split>,
+    /// See [`SurfaceSpec`].
+    pub tile: TileShape,
+    /// See [`SurfaceSpec`].
+    pub fresh: bool,
+}
+
+impl SurfaceRequest {
+    /// The specification of the surface that was asked for, of `network`.
+    #[must_use]
+    pub fn of(self, network: NetworkId) -> SurfaceSpec {
+        let Self { network: _, plane, grid, data, also, tile, fresh } = self;
+        SurfaceSpec { network, plane, grid, data, also, tile, fresh }
+    }
+}
+
+/// Returns what a request asks for, every default filled in.
 ///
 /// # Errors
 /// With every field that is wrong, by its path below `spec`.
-pub fn spec_from_wire(spec: Option<v1::SurfaceSpec>) -> Result<SurfaceSpec, ApiError> {
+pub fn spec_from_wire(spec: Option<v1::SurfaceSpec>) -> Result<SurfaceRequest, ApiError> {
     let spec = spec.ok_or_else(|| ApiError::field("spec", "missing; say what to compute"))?;
     let mut wrong = Violations::default();
 
-    let network = wrong.check("spec.network", spec.network.parse());
+    let network = match spec.network.as_str() {
+        "" => Some(None),
+        name => wrong.check("spec.network", name.parse()).map(Some),
+    };
     let x = required(&mut wrong, "spec.x", spec.x, axis_from_wire);
     let y = optional(&mut wrong, "spec.y", spec.y, axis_from_wire);
     let plane = required(&mut wrong, "spec.plane", spec.plane, Ok::<_, ApiError>)
@@ -26,16 +57,23 @@ pub fn spec_from_wire(spec: Option<v1::SurfaceSpec>) -> Result<SurfaceSpec, ApiE
     let data = required(&mut wrong, "spec.data", spec.data, Ok::<_, ApiError>)
         .and_then(|data| slice_from_wire(&mut wrong, "spec.data", data));
     let tile = optional(&mut wrong, "spec.tile", spec.tile, |t| TileShape::new(t.rows, t.columns));
+    let also = wrong.check("spec.also_split", also_from_wire(spec.also_split));
 
-    let spec = (|| {
+    let request = (|| {
         let grid = Grid { x: x?, y: y? };
         let tile = tile?.unwrap_or_else(|| TileShape::default_for(&grid)).within(&grid);
-        Some(SurfaceSpec { network: network?, plane: plane?, grid, data: data?, tile })
+        let fresh = spec.fresh;
+        Some(SurfaceRequest { network: network?, plane: plane?, grid, data: data?, also: also?, tile, fresh })
     })();
-    if let Some(spec) = &spec {
-        wrong.check("spec.y", spec.validate());
+    if let Some(request) = &request {
+        if request.grid.y.is_some() != request.plane.y.is_some() {
+            wrong.add("spec.y", SurfaceSpecError::UnmatchedAxis.to_string());
+        }
+        if request.also == Some(request.data.split) {
+            wrong.add("spec.also_split", SurfaceSpecError::SameSplit(request.data.split).to_string());
+        }
     }
-    wrong.finish(spec)
+    wrong.finish(request)
 }
 
 /// Returns the specification as a message.
@@ -47,6 +85,7 @@ pub fn spec_to_wire(spec: &SurfaceSpec) -> v1::SurfaceSpec {
             origin: spec.plane.origin.to_string(),
             x: Some(direction_to_wire(&spec.plane.x)),
             y: spec.plane.y.as_ref().map(direction_to_wire),
+            batch_norm: batch_norm_to_wire(spec.plane.batch_norm).into(),
         }),
         x: Some(axis_to_wire(spec.grid.x)),
         y: spec.grid.y.map(axis_to_wire),
@@ -56,7 +95,23 @@ pub fn spec_to_wire(spec: &SurfaceSpec) -> v1::SurfaceSpec {
             limit: spec.data.limit,
         }),
         tile: Some(v1::TileShape { rows: spec.tile.rows, columns: spec.tile.columns }),
+        also_split: spec.also.map_or(catalog::Split::Unspecified, split_to_wire).into(),
+        fresh: spec.fresh,
     }
+}
+
+/// Returns how the axes of a plane lie as a message.
+#[must_use]
+pub fn geometry_to_wire(geometry: &PlaneGeometry) -> v1::PlaneGeometry {
+    let axis = |axis: &AxisGeometry| {
+        let tensors = axis.tensors.iter().map(|norms| v1::TensorNorms {
+            name: norms.name.clone(),
+            direction: norms.direction,
+            weights: norms.weights,
+        });
+        v1::AxisGeometry { norm: axis.norm, tensors: tensors.collect() }
+    };
+    v1::PlaneGeometry { cosine: geometry.cosine, axes: geometry.axes.iter().map(axis).collect() }
 }
 
 pub(super) fn required<W, T, E: std::fmt::Display>(
@@ -104,7 +159,45 @@ fn plane_from_wire(wrong: &mut Violations, plane: v1::Plane) -> Option<Plane> {
         Some(y) => wrong.check_message("spec.plane.y", direction_from_wire(y)).map(Some),
         None => Some(None),
     };
-    Some(Plane { origin: origin?, x: x?, y: y? })
+    let batch_norm = wrong.check("spec.plane.batch_norm", batch_norm_from_wire(plane.batch_norm));
+    let (x, y) = (x?, y?);
+    let is_towards = |direction: &DirectionSpec| matches!(direction, DirectionSpec::Towards { .. });
+    let default = match std::iter::once(&x).chain(&y).any(is_towards) {
+        true => BatchNormMode::Interpolated,
+        false => BatchNormMode::Frozen,
+    };
+    Some(Plane { origin: origin?, x, y, batch_norm: batch_norm?.unwrap_or(default) })
+}
+
+/// Returns the mode that a message names; none when it names none.
+///
+/// # Errors
+/// For a number that this version does not know.
+pub fn batch_norm_from_wire(mode: i32) -> Result<Option<BatchNormMode>, UnknownNumber> {
+    match v1::BatchNormMode::try_from(mode) {
+        Ok(v1::BatchNormMode::Unspecified) => Ok(None),
+        Ok(v1::BatchNormMode::Frozen) => Ok(Some(BatchNormMode::Frozen)),
+        Ok(v1::BatchNormMode::Interpolated) => Ok(Some(BatchNormMode::Interpolated)),
+        Ok(v1::BatchNormMode::Recomputed) => Ok(Some(BatchNormMode::Recomputed)),
+        Err(_) => Err(UnknownNumber { number: mode, known: "1 frozen, 2 interpolated, 3 recomputed" }),
+    }
+}
+
+/// Returns the mode as a message.
+#[must_use]
+pub fn batch_norm_to_wire(mode: BatchNormMode) -> v1::BatchNormMode {
+    match mode {
+        BatchNormMode::Frozen => v1::BatchNormMode::Frozen,
+        BatchNormMode::Interpolated => v1::BatchNormMode::Interpolated,
+        BatchNormMode::Recomputed => v1::BatchNormMode::Recomputed,
+    }
+}
+
+fn also_from_wire(split: i32) -> Result<Option<Split>, UnknownNumber> {
+    if split == i32::from(catalog::Split::Unspecified) {
+        return Ok(None);
+    }
+    split_from_wire(split).map(Some)
 }
 
 /// Returns the samples that a message names, and notes what is wrong with it below `field`.
@@ -130,8 +223,13 @@ pub fn direction_from_wire(direction: v1::Direction) -> Result<DirectionSpec, Ap
             let name = name.map_err(|error| ApiError::field("stored.name", error.to_string()))?;
             return Ok(DirectionSpec::Stored { digest: name.0 });
         }
+        Some(v1::direction::Source::Towards(checkpoint)) => {
+            let checkpoint = checkpoint.parse::<CheckpointName>();
+            let checkpoint = checkpoint.map_err(|error| ApiError::field("towards", error.to_string()))?;
+            return Ok(DirectionSpec::Towards { checkpoint });
+        }
         None => {
-            let message = "missing; say where the direction comes from, as in `random` or `stored`";
+            let message = "missing; say where the direction comes from, as in `random`, `stored` or `towards`";
             return Err(ApiError::field("source", message));
         }
     };
@@ -140,8 +238,10 @@ pub fn direction_from_wire(direction: v1::Direction) -> Result<DirectionSpec, Ap
         Ok(v1::Normalization::Layer) => Normalization::Layer,
         Ok(v1::Normalization::Weight) => Normalization::Weight,
         Ok(v1::Normalization::None) => Normalization::None,
+        Ok(v1::Normalization::Dfilter) => Normalization::Dfilter,
+        Ok(v1::Normalization::Dlayer) => Normalization::Dlayer,
         Err(_) => {
-            let known = "1 filter, 2 layer, 3 weight, 4 none";
+            let known = "1 filter, 2 layer, 3 weight, 4 none, 5 dfilter, 6 dlayer";
             let unknown = UnknownNumber { number: random.normalization, known };
             return Err(ApiError::field("random.normalization", unknown.to_string()));
         }
@@ -160,11 +260,14 @@ pub fn direction_from_wire(direction: v1::Direction) -> Result<DirectionSpec, Ap
 /// Returns the direction as a message.
 #[must_use]
 pub fn direction_to_wire(direction: &DirectionSpec) -> v1::Direction {
-    let (seed, normalization, ignore) = match *direction {
-        DirectionSpec::Random { seed, normalization, ignore } => (seed, normalization, ignore),
+    let (seed, normalization, ignore) = match direction {
+        DirectionSpec::Random { seed, normalization, ignore } => (*seed, *normalization, *ignore),
         DirectionSpec::Stored { digest } => {
-            let stored = v1::StoredDirection { name: DirectionName(digest).to_string() };
+            let stored = v1::StoredDirection { name: DirectionName(*digest).to_string() };
             return v1::Direction { source: Some(v1::direction::Source::Stored(stored)) };
+        }
+        DirectionSpec::Towards { checkpoint } => {
+            return v1::Direction { source: Some(v1::direction::Source::Towards(checkpoint.to_string())) };
         }
     };
     let normalization = match normalization {
@@ -172,6 +275,8 @@ pub fn direction_to_wire(direction: &DirectionSpec) -> v1::Direction {
         Normalization::Layer => v1::Normalization::Layer,
         Normalization::Weight => v1::Normalization::Weight,
         Normalization::None => v1::Normalization::None,
+        Normalization::Dfilter => v1::Normalization::Dfilter,
+        Normalization::Dlayer => v1::Normalization::Dlayer,
     };
     let ignore = match ignore {
         Ignore::BiasBn => v1::Ignore::BiasBn,
@@ -215,23 +320,59 @@ mod tests {
                 origin: "runs/r/snapshots/3".parse().expect("a good name"),
                 x: direction.clone(),
                 y: Some(direction),
+                batch_norm: BatchNormMode::Recomputed,
             },
             grid: Grid { x: axis, y: Some(axis) },
             data: DatasetSlice { dataset: "d".parse().expect("a good name"), split: Split::Test, limit: Some(10) },
+            also: Some(Split::Train),
             tile: TileShape { rows: 2, columns: 3 },
+            fresh: true,
         }
+    }
+
+    fn read(spec: v1::SurfaceSpec) -> Result<SurfaceSpec, ApiError> {
+        spec_from_wire(Some(spec)).map(|request| {
+            let network = request.network.clone().expect("a network");
+            request.of(network)
+        })
     }
 
     #[test]
     fn a_specification_survives_the_wire() {
-        assert_eq!(spec_from_wire(Some(spec_to_wire(&good()))), Ok(good()));
+        assert_eq!(read(spec_to_wire(&good())), Ok(good()));
+    }
+
+    #[test]
+    fn the_mode_follows_the_directions_unless_it_is_said() {
+        let mut spec = good();
+        spec.plane.y = Some(DirectionSpec::Towards { checkpoint: "b".parse().expect("a good name") });
+        let mut wire = spec_to_wire(&spec);
+        assert_eq!(read(wire.clone()).map(|spec| spec.plane.batch_norm), Ok(BatchNormMode::Recomputed));
+        if let Some(plane) = &mut wire.plane {
+            plane.batch_norm = 0;
+        }
+        assert_eq!(read(wire.clone()).map(|spec| spec.plane.batch_norm), Ok(BatchNormMode::Interpolated));
+        if let Some(plane) = &mut wire.plane {
+            plane.y.clone_from(&plane.x);
+        }
+        assert_eq!(read(wire).map(|spec| spec.plane.batch_norm), Ok(BatchNormMode::Frozen));
+    }
+
+    #[test]
+    fn one_split_twice_is_refused_and_a_network_may_be_left_out() {
+        let mut wire = spec_to_wire(&good());
+        wire.network = String::new();
+        assert_eq!(spec_from_wire(Some(wire.clone())).map(|request| request.network), Ok(None));
+        wire.also_split = split_to_wire(Split::Test).into();
+        let error = spec_from_wire(Some(wire)).expect_err("test and test");
+        assert_eq!(error.violations[0].field, "spec.also_split");
     }
 
     #[test]
     fn a_direction_given_as_a_file_survives_the_wire() {
         let mut spec = good();
         spec.plane.y = Some(DirectionSpec::Stored { digest: relief_core::Digest::of(b"y") });
-        assert_eq!(spec_from_wire(Some(spec_to_wire(&spec))), Ok(spec.clone()));
+        assert_eq!(read(spec_to_wire(&spec)), Ok(spec.clone()));
 
         let mut wire = spec_to_wire(&spec);
         let stored = v1::StoredDirection { name: "directions/../x".to_owned() };
@@ -278,6 +419,6 @@ mod tests {
         spec.grid.y = None;
         spec.plane.y = None;
         spec.tile = spec.tile.within(&spec.grid);
-        assert_eq!(spec_from_wire(Some(spec_to_wire(&spec))), Ok(spec));
+        assert_eq!(read(spec_to_wire(&spec)), Ok(spec));
     }
 }

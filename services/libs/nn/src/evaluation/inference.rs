@@ -34,7 +34,7 @@ impl PlaneSession {
     /// # Errors
     /// When the number of coefficients is wrong.
     pub fn infer(&self, coefficients: &[f64]) -> Result<Inference, SessionError> {
-        let parameters = self.parameters(coefficients)?;
+        let parameters = self.parameters(coefficients, &mut |_| ControlFlow::Continue(()))?.unwrap_or_default();
         Ok(Inference { session: self.clone(), parameters, batches: Vec::new(), n_done: 0 })
     }
 
@@ -67,10 +67,9 @@ impl Inference {
         let batches = session.plane.device().map(
             n_batches,
             |idx| {
-                let start = first_sample + idx * session.batch_size;
-                let logits = session.forward_batch(start, &self.parameters)?;
-                let targets = session.targets(start);
-                Ok((BatchMetrics::of(&logits, targets), logits, targets))
+                let batch = session.samples.batch(first_sample / session.batch_size + idx, session.batch_size);
+                let logits = session.forward(batch.inputs, &self.parameters)?;
+                Ok((BatchMetrics::of(&logits, batch.targets), logits, batch.targets))
             },
             |_| ControlFlow::Continue(()),
         );

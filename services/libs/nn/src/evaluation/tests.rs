@@ -1,12 +1,14 @@
 use std::num::NonZeroUsize;
 
-use relief_core::{DirectionAxis, Ignore, Normalization, TensorMap, displace, random_direction};
-use relief_graph::Graph;
+use relief_core::{
+    BatchNormMode, Direction, DirectionAxis, Ignore, Normalization, TensorMap, displace, random_direction,
+};
+use relief_graph::{Graph, ParameterKind};
 
 use super::*;
 use crate::device::Device;
 use crate::fixture;
-use crate::plane::{BatchNormMode, PlaneError};
+use crate::plane::PlaneError;
 use crate::sample::Samples;
 
 const N_SAMPLES: usize = 23;
@@ -15,8 +17,17 @@ fn device(n_threads: usize) -> Device {
     Device::cpu_with_threads(NonZeroUsize::new(n_threads).expect("at least one thread"))
 }
 
-fn plane(device: &Device, graph: &Arc<Graph>, origin: &TensorMap, directions: &[Arc<TensorMap>]) -> Arc<ResidentPlane> {
-    let mode = BatchNormMode::Frozen;
+fn plane(device: &Device, graph: &Arc<Graph>, origin: &TensorMap, directions: &[Arc<Direction>]) -> Arc<ResidentPlane> {
+    plane_in(BatchNormMode::Frozen, device, graph, origin, directions)
+}
+
+fn plane_in(
+    mode: BatchNormMode,
+    device: &Device,
+    graph: &Arc<Graph>,
+    origin: &TensorMap,
+    directions: &[Arc<Direction>],
+) -> Arc<ResidentPlane> {
     Arc::new(ResidentPlane::upload(device, Arc::clone(graph), origin, directions, mode).expect("a good plane"))
 }
 
@@ -27,20 +38,24 @@ fn session(device: &Device, plane: Arc<ResidentPlane>, batch_size: usize) -> Pla
 }
 
 fn value(session: &PlaneSession, coefficients: &[f64]) -> PointValue {
+    values(session, coefficients).main
+}
+
+fn values(session: &PlaneSession, coefficients: &[f64]) -> PointValues {
     match session.evaluate(coefficients, &mut |_| ControlFlow::Continue(())).expect("a good point") {
         Evaluation::Done(value) => value,
         Evaluation::Cancelled => panic!("nobody cancelled"),
     }
 }
 
-fn bits(value: PointValue) -> [u64; 2] {
-    [value.loss.to_bits(), value.accuracy.to_bits()]
+fn bits(value: PointValue) -> [u64; 3] {
+    [value.loss.to_bits(), value.squared_error.to_bits(), value.accuracy.to_bits()]
 }
 
-fn directions(graph: &Graph, origin: &TensorMap) -> [Arc<TensorMap>; 2] {
+fn directions(graph: &Graph, origin: &TensorMap) -> [Arc<Direction>; 2] {
     [DirectionAxis::X, DirectionAxis::Y].map(|axis| {
         let trainable = graph.trainable(origin);
-        Arc::new(random_direction(trainable, 3, axis, Normalization::Filter, Ignore::None))
+        Arc::new(Direction::Step(random_direction(trainable, 3, axis, Normalization::Filter, Ignore::None)))
     })
 }
 
@@ -131,7 +146,8 @@ fn frozen_statistics_stay_where_a_direction_holds_them() {
     let weights = other.clone().into_iter().filter(|(name, _)| !is_running(name)).collect();
     let device = device(1);
     let at = |direction: TensorMap| {
-        value(&session(&device, plane(&device, &graph, &origin, &[Arc::new(direction)]), 8), &[0.5])
+        let direction = Arc::new(Direction::Step(direction));
+        value(&session(&device, plane(&device, &graph, &origin, &[direction]), 8), &[0.5])
     };
     assert_eq!(bits(at(other)), bits(at(weights)));
 }
@@ -190,18 +206,208 @@ fn planes_that_do_not_fit_are_refused() {
     let graph = fixture::every_operator();
     let origin = fixture::parameters(&graph, 1);
     let device = device(1);
-    let upload = |origin: &TensorMap, directions: &[Arc<TensorMap>]| {
+    let upload = |origin: &TensorMap, directions: &[Arc<Direction>]| {
         ResidentPlane::upload(&device, Arc::clone(&graph), origin, directions, BatchNormMode::Frozen).map(|_| ())
     };
-    let direction =
-        |name: &str, len| Arc::new(TensorMap::from([(name.to_owned(), relief_core::Tensor::filled([len], 1.0))]));
+    let tensors = |name: &str, len| TensorMap::from([(name.to_owned(), relief_core::Tensor::filled([len], 1.0))]);
+    let direction = |name: &str, len| Arc::new(Direction::Step(tensors(name, len)));
     assert_eq!(upload(&origin, &[direction("conv.bias", 4)]), Ok(()));
     assert!(matches!(upload(&TensorMap::new(), &[]), Err(PlaneError::Origin(_))));
     assert!(matches!(upload(&origin, &[direction("conv.bias", 5)]), Err(PlaneError::MisshapenTensor { .. })));
     assert!(matches!(upload(&origin, &[direction("more", 5)]), Err(PlaneError::UnknownTensor { .. })));
+    let elsewhere = Arc::new(Direction::Towards(tensors("conv.bias", 4)));
+    assert!(matches!(upload(&origin, &[elsewhere]), Err(PlaneError::Target { idx: 0, .. })));
     let same = direction("conv.bias", 4);
     assert_eq!(upload(&origin, &[same.clone(), same.clone(), same.clone()]), Err(PlaneError::TooManyDirections(3)));
     let error =
         session(&device, plane(&device, &graph, &origin, &[same]), 8).evaluate(&[], &mut |_| ControlFlow::Continue(()));
     assert_eq!(error, Err(SessionError::Coefficients { expected: 1, found: 0 }));
+}
+
+#[test]
+fn an_interpolation_ends_at_the_other_checkpoint_bit_for_bit() {
+    let graph = fixture::every_operator();
+    let (origin, target) = (fixture::parameters(&graph, 1), fixture::parameters(&graph, 2));
+    let device = device(2);
+    let alone =
+        |checkpoint: &TensorMap| bits(value(&session(&device, plane(&device, &graph, checkpoint, &[]), 8), &[]));
+    let towards = [Arc::new(Direction::Towards(target.clone()))];
+    let between =
+        |mode, t: f64| bits(value(&session(&device, plane_in(mode, &device, &graph, &origin, &towards), 8), &[t]));
+    assert_eq!(between(BatchNormMode::Interpolated, 0.0), alone(&origin));
+    assert_eq!(between(BatchNormMode::Interpolated, 1.0), alone(&target));
+    assert_eq!(between(BatchNormMode::Frozen, 0.0), alone(&origin));
+    assert_ne!(between(BatchNormMode::Frozen, 1.0), alone(&target), "the statistics are not the other's");
+}
+
+#[test]
+fn a_second_split_has_the_values_that_it_has_alone() {
+    let graph = fixture::every_operator();
+    let origin = fixture::parameters(&graph, 1);
+    let device = device(2);
+    let plane = plane(&device, &graph, &origin, &directions(&graph, &origin));
+    let samples = |n_samples| {
+        let samples = fixture::samples(&graph, n_samples);
+        Arc::new(ResidentSamples::upload(&device, &samples, None).expect("some samples"))
+    };
+    let open = |n_samples| PlaneSession::open(Arc::clone(&plane), samples(n_samples), 4).expect("samples that fit");
+    let both = open(11).with_also(samples(7)).expect("samples that fit");
+    let mut last = 0;
+    let evaluation = both.evaluate(&[0.3, -0.2], &mut |n_done| {
+        last = n_done;
+        ControlFlow::Continue(())
+    });
+    let Ok(Evaluation::Done(PointValues { main, also: Some(also) })) = evaluation else { panic!("{evaluation:?}") };
+    assert_eq!(last, 18);
+    assert_eq!(bits(main), bits(value(&open(11), &[0.3, -0.2])));
+    assert_eq!(bits(also), bits(value(&open(7), &[0.3, -0.2])));
+}
+
+/// What a training step leaves as running statistics when it forgets the ones before.
+fn statistics_of_one_batch(device: &Device, graph: &Graph, parameters: &TensorMap, n_samples: usize) -> TensorMap {
+    let nodes = graph.nodes().iter().cloned().map(|mut node| {
+        if let relief_graph::Op::BatchNormalization(norm) = &mut node.op {
+            norm.momentum = 0.0;
+        }
+        node
+    });
+    let (input, parameter_list) = (graph.input_shape(), graph.parameters().to_vec());
+    let forgetful = Graph::new("test", graph.input_name(), input, nodes.collect(), parameter_list).expect("valid");
+    let recipe = crate::sgd::SgdRecipe { momentum: 0.0, weight_decay: 0.0, nesterov: false };
+    let mut training = crate::training::TrainingSession::new(device, Arc::new(forgetful), parameters, recipe)
+        .expect("parameters that fit");
+    let samples = fixture::samples(graph, n_samples);
+    training.step(samples.inputs(), samples.targets(), 0.0).expect("a step of length 0");
+    training.parameters().expect("values")
+}
+
+#[test]
+fn recomputed_statistics_are_those_of_the_training_batch_at_the_point() {
+    let graph = fixture::every_operator();
+    let origin = fixture::parameters(&graph, 1);
+    let [x, y] = directions(&graph, &origin);
+    for n_threads in [1, 3] {
+        let device = device(n_threads);
+        let samples = fixture::samples(&graph, N_SAMPLES);
+        let training = Arc::new(ResidentSamples::upload(&device, &samples, None).expect("some samples"));
+        let mode = BatchNormMode::Recomputed;
+        let plane = plane_in(mode, &device, &graph, &origin, &[Arc::clone(&x), Arc::clone(&y)]);
+        let without = session(&device, plane, 8);
+        let nothing = without.evaluate(&[0.3, -0.2], &mut |_| ControlFlow::Continue(()));
+        assert_eq!(nothing, Err(SessionError::NoStatistics));
+        let recomputed = without.with_statistics(training).expect("samples that fit");
+
+        let displaced = displace(&origin, &[(0.3, &x), (-0.2, &y)]);
+        let settled = statistics_of_one_batch(&device, &graph, &displaced, N_SAMPLES);
+        let expected = value(&session(&device, self::plane(&device, &graph, &settled, &[]), 8), &[]);
+        let found = value(&recomputed, &[0.3, -0.2]);
+        assert!(found.loss.is_finite() && expected.loss.is_finite());
+        assert!((found.loss - expected.loss).abs() <= 1e-6 * expected.loss, "{found:?} against {expected:?}");
+        assert_eq!(bits(found), bits(value(&recomputed, &[0.3, -0.2])), "a scan does not drift");
+    }
+}
+
+#[test]
+fn statistics_of_several_batches_are_weighted_by_their_samples() {
+    let graph = fixture::every_operator();
+    let mut origin = fixture::parameters(&graph, 1);
+    let device = device(2);
+    // 128 samples, then 72: an average of batches of equal weight would be another one.
+    let n_samples = 200;
+    let samples = fixture::samples(&graph, n_samples);
+    let resident = Arc::new(ResidentSamples::upload(&device, &samples, None).expect("some samples"));
+    let plane = plane_in(BatchNormMode::Recomputed, &device, &graph, &origin, &[]);
+    let open = PlaneSession::open(plane, Arc::clone(&resident), 64).expect("samples that fit");
+    let found = value(&open.with_statistics(resident).expect("samples that fit"), &[]);
+
+    let of = |range: std::ops::Range<usize>| {
+        let n_values = graph.input_shape().n_values();
+        let inputs = samples.inputs()[range.start * n_values..range.end * n_values].to_vec();
+        let part = Samples::new(inputs, samples.targets()[range].to_vec(), graph.input_shape()).expect("good samples");
+        let resident = ResidentSamples::upload(&device, &part, None).expect("some samples");
+        let plane = plane_in(BatchNormMode::Frozen, &device, &graph, &origin, &[]);
+        let mut statistics = Vec::new();
+        let batch = resident.batch(0, 128);
+        let parameters = plane.parameters(&[]);
+        let mode = Statistics::Batch(&mut statistics);
+        let _ = plane.program().forward(&parameters, batch.inputs, mode);
+        let statistics = statistics.pop().expect("one batch normalisation");
+        let unbiased = statistics.n_values as f32 / (statistics.n_values - 1) as f32;
+        let mean = host_values(statistics.mean).expect("values");
+        (mean, host_values(statistics.biased_variance.mul_scalar(unbiased)).expect("values"))
+    };
+    let (first, second) = (of(0..128), of(128..200));
+    let weighted = |first: &[f32], second: &[f32]| {
+        first.iter().zip(second).map(|(first, second)| 0.64 * first + 0.36 * second).collect::<Vec<f32>>()
+    };
+    for (name, values) in
+        [("bn.running_mean", weighted(&first.0, &second.0)), ("bn.running_var", weighted(&first.1, &second.1))]
+    {
+        origin.get_mut(name).expect("a parameter").data_mut().copy_from_slice(&values);
+    }
+    let resident = Arc::new(ResidentSamples::upload(&device, &samples, None).expect("some samples"));
+    let plane = self::plane(&device, &graph, &origin, &[]);
+    let expected = value(&PlaneSession::open(plane, resident, 64).expect("samples that fit"), &[]);
+    assert!((found.loss - expected.loss).abs() <= 1e-5 * expected.loss, "{found:?} against {expected:?}");
+}
+
+#[test]
+fn interpolated_statistics_move_and_recomputed_ones_do_not_ask_what_they_were() {
+    let graph = fixture::every_operator();
+    let origin = fixture::parameters(&graph, 1);
+    let mut other = origin.clone();
+    for parameter in graph.parameters().iter().filter(|parameter| !parameter.kind.is_trainable()) {
+        let is_variance = parameter.kind == ParameterKind::RunningVariance;
+        let tensor = other.get_mut(&parameter.name).expect("a parameter");
+        tensor.data_mut().iter_mut().for_each(|value| *value = if is_variance { 3.0 } else { -1.0 });
+    }
+    let device = device(1);
+    let towards = [Arc::new(Direction::Towards(other.clone()))];
+    let at = |mode, t: f64| {
+        let samples = Arc::new(ResidentSamples::upload(&device, &fixture::samples(&graph, 9), None).expect("samples"));
+        let session = session(&device, plane_in(mode, &device, &graph, &origin, &towards), 8);
+        bits(value(&session.with_statistics(samples).expect("samples that fit"), &[t]))
+    };
+    assert_eq!(at(BatchNormMode::Frozen, 0.0), at(BatchNormMode::Frozen, 0.5));
+    assert_ne!(at(BatchNormMode::Interpolated, 0.0), at(BatchNormMode::Interpolated, 0.5));
+    assert_eq!(at(BatchNormMode::Recomputed, 0.0), at(BatchNormMode::Recomputed, 0.5));
+}
+
+#[test]
+fn normalisations_that_share_their_statistics_share_the_mean_of_what_they_see() {
+    use ParameterKind::{NormScale, NormShift, RunningMean, RunningVariance, Weight};
+    let norm = &["x", "scale", "shift", "mean", "variance"][..];
+    let twice = &["0", "scale", "shift", "mean", "variance"][..];
+    let nodes: [(relief_graph::Op, &[&str]); 4] = [
+        (fixture::batch_normalization(), norm),
+        (fixture::batch_normalization(), twice),
+        (relief_graph::Op::Flatten, &["1"]),
+        (relief_graph::Op::Gemm(relief_graph::Gemm::LINEAR), &["2", "linear"]),
+    ];
+    let graph = fixture::network(
+        "2x2x2",
+        &nodes,
+        &[
+            ("scale", NormScale, &[2]),
+            ("shift", NormShift, &[2]),
+            ("mean", RunningMean, &[2]),
+            ("variance", RunningVariance, &[2]),
+            ("linear", Weight, &[3, 8]),
+        ],
+    );
+    let mut origin = fixture::parameters(&graph, 1);
+    // With scale 1 and shift 0 the second sees a mean of 0 and a variance of 1.
+    for (name, value) in [("scale", 1.0), ("shift", 0.0)] {
+        origin.get_mut(name).expect("a parameter").data_mut().fill(value);
+    }
+    let device = device(1);
+    let resident = Arc::new(ResidentSamples::upload(&device, &fixture::samples(&graph, 40), None).expect("samples"));
+    let recomputed = plane_in(BatchNormMode::Recomputed, &device, &graph, &origin, &[]);
+    let parameters =
+        statistics::recompute(&recomputed, &resident, recomputed.parameters(&[]), &mut |_| ControlFlow::Continue(()));
+    let parameters = parameters.expect("a good device").expect("nobody cancelled");
+    let [mean, variance] = [2, 3].map(|place: usize| host_values(parameters[place].clone()).expect("values"));
+    // N(0, 1) images, whose mean and variance over 160 values are near 0 and 1: averages of both stay there.
+    assert!(mean.iter().all(|mean| mean.abs() < 0.3), "{mean:?}");
+    assert!(variance.iter().all(|variance| (variance - 1.0).abs() < 0.3), "{variance:?}");
 }

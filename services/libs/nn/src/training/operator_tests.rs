@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relief_core::{TensorMap, displace};
+use relief_core::{Direction, TensorMap, displace};
 use relief_graph::ParameterKind::{Bias, NormScale, NormShift, Weight};
 use relief_graph::{GeluForm, LayerNormalization, Op, Pool, Range};
 
@@ -45,7 +45,7 @@ fn check(op: Op) {
     let gradient = difference(&origin, &trained.parameters().expect("values"));
     for (parameter, _, _) in parameters {
         let norm = gradient[parameter].norm();
-        let along = TensorMap::from([(parameter.to_owned(), gradient[parameter].clone())]);
+        let along = Direction::Step(TensorMap::from([(parameter.to_owned(), gradient[parameter].clone())]));
         let loss = |distance: f64| {
             step(&mut session(&Arc::clone(&graph), &displace(&origin, &[(distance / norm, &along)]), PLAIN), 0.0).loss
         };

@@ -1,4 +1,4 @@
-use relief_core::displace;
+use relief_core::{Direction, displace};
 use relief_graph::{builtin, initialize};
 
 use super::*;
@@ -19,7 +19,7 @@ pub(super) fn step(session: &mut TrainingSession, rate: f64) -> StepMetrics {
 }
 
 pub(super) fn difference(first: &TensorMap, second: &TensorMap) -> TensorMap {
-    displace(first, &[(-1.0, second)])
+    displace(first, &[(-1.0, &Direction::Step(second.clone()))])
 }
 
 #[test]
@@ -34,6 +34,7 @@ fn the_gradient_is_that_of_central_differences() {
         // Along its own gradient a tensor's slope is the gradient's norm.
         let norm = gradient[&parameter.name].norm();
         let along = TensorMap::from([(parameter.name.clone(), gradient[&parameter.name].clone())]);
+        let along = Direction::Step(along);
         let loss = |distance: f64| {
             step(&mut session(&graph, &displace(&origin, &[(distance / norm, &along)]), PLAIN), 0.0).loss
         };
@@ -58,7 +59,7 @@ fn every_entry_of_the_last_layers_gradient_is_that_of_central_differences() {
     for (idx, found) in gradient["linear.weight"].data().iter().enumerate() {
         let mut entry = HostTensor::filled([3, 5], 0.0);
         entry.data_mut()[idx] = 1.0;
-        let entry = TensorMap::from([("linear.weight".to_owned(), entry)]);
+        let entry = Direction::Step(TensorMap::from([("linear.weight".to_owned(), entry)]));
         let loss = |distance| step(&mut session(&graph, &displace(&origin, &[(distance, &entry)]), PLAIN), 0.0).loss;
         let slope = (loss(WIDTH) - loss(-WIDTH)) / (2.0 * WIDTH);
         assert!((slope - f64::from(*found)).abs() <= 2e-4, "{idx}: {slope} against {found}");

@@ -7,13 +7,13 @@ use relief_api::ErrorReason;
 use relief_api::catalog::v1::{GetDatasetRequest, ListNetworksRequest, Split};
 use relief_api::evaluator::v1::{Blob, Coordinate, DatasetBlob, EvaluateTileRequest};
 use relief_api::plot::v1::RenderSurfaceRequest;
-use relief_api::surface::v1::{CreateSurfaceRequest, ReadSurfaceRequest, SurfaceSpec};
+use relief_api::surface::v1::{BatchNormMode, CreateSurfaceRequest, ReadSurfaceRequest, SurfaceSpec};
 use relief_api::training::v1::{CreateRunRequest, GetRunRequest, RunSpec};
 use relief_store::encode_checkpoint;
 use relief_test_s3::{ACCESS_KEY, Conduct, S3Server, SECRET_KEY};
 use relief_test_support::{
     CHECKPOINT, CommandLine, DATASET, Launch, Process, Program, Refusal, Sandbox, axis, initial_tensors, network_id,
-    random, surface_spec, within,
+    plane_axes, surface_spec, within,
 };
 use tokio::net::TcpListener;
 use tonic::Status;
@@ -160,13 +160,13 @@ impl Services {
         let provenance = surface.provenance.context("no provenance")?;
         let blob = |path: String, digest: String| Some(Blob { path, digest });
         Ok(EvaluateTileRequest {
-            protocol_version: 1,
+            protocol_version: 2,
             surface: surface.name,
             tile_index: 0,
             attempt: 1,
             network: blob(format!("networks/{}/network.onnx", network_id()), provenance.network_digest),
             checkpoint: blob(format!("checkpoints/{CHECKPOINT}/checkpoint.safetensors"), provenance.checkpoint_digest),
-            directions: vec![random(7), random(7)],
+            axes: plane_axes(&provenance.direction_digests),
             dataset: Some(DatasetBlob {
                 name: format!("datasets/{DATASET}"),
                 digest: provenance.dataset_digest,
@@ -174,7 +174,9 @@ impl Services {
                 limit: 17,
             }),
             points: vec![Coordinate { x: 0.5, y: -0.5 }],
+            batch_norm: BatchNormMode::Frozen.into(),
             numeric_class: provenance.numeric_class,
+            ..EvaluateTileRequest::default()
         })
     }
 
@@ -220,7 +222,8 @@ impl Services {
 }
 
 fn spec() -> SurfaceSpec {
-    surface_spec(CHECKPOINT, DATASET, (axis(-1.0, 1.0, 12), axis(-1.0, 1.0, 12)), None, (2, 2))
+    let axes = (axis(-1.0, 1.0, 12), axis(-1.0, 1.0, 12));
+    SurfaceSpec { fresh: true, ..surface_spec(CHECKPOINT, DATASET, axes, None, (2, 2)) }
 }
 
 #[tokio::test]

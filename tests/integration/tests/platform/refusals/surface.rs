@@ -67,6 +67,14 @@ fn with_source(source: Option<Source>) -> SurfaceSpec {
     with_plane(|plane| plane.x = Some(Direction { source }))
 }
 
+fn towards(checkpoint: &str) -> Direction {
+    Direction { source: Some(Source::Towards(checkpoint.to_owned())) }
+}
+
+fn with_towards(checkpoint: &str) -> SurfaceSpec {
+    with_plane(|plane| plane.x = Some(towards(checkpoint)))
+}
+
 fn with_random(random: RandomDirection) -> SurfaceSpec {
     with_source(Some(Source::Random(random)))
 }
@@ -137,6 +145,10 @@ async fn surfaces_that_cannot_be_computed_are_refused() -> anyhow::Result<()> {
         }), &["--dataset=values", "--split=test"]),
         (absent("spec.plane.x", &[&unknown, "import it first"]), with_stored(&unknown), &[]),
 
+        (absent("spec.plane.x.towards", &["checkpoints/absent"]), with_towards("absent"), &["--to=absent"]),
+        (absent("spec.plane.x.towards", &["runs/absent"]), with_towards("runs/absent/snapshots/1"), &["--to=runs/absent/snapshots/1"]),
+        (absent("spec.plane.y.towards", &["checkpoints/absent"]), with_plane(|plane| plane.y = Some(towards("absent"))), &["--y-to=absent"]),
+
         // Grids, tiles and slices.
         (field("spec.x", &["NaN", "finite"]), with_x(axis(f64::NAN, 1.0, 3)), &["--x=NaN:1:3"]),
         (field("spec.x", &["inf", "finite"]), with_x(axis(-1.0, f64::INFINITY, 3)), &["--x=-1:inf:3"]),
@@ -157,13 +169,17 @@ async fn surfaces_that_cannot_be_computed_are_refused() -> anyhow::Result<()> {
         (field("spec.data.split", &["-1 is not", "train", "test"]), data(|data| data.split = -1), &[]),
         (field("spec.plane.x.random.normalization", &["7 is not", "filter", "layer", "weight", "none"]), with_random(RandomDirection { normalization: 7, ..random() }), &[]),
         (field("spec.plane.x.random.ignore", &["3 is not", "bias_bn", "none"]), with_random(RandomDirection { ignore: 3, ..random() }), &[]),
-        (field("spec.plane.x.source", &["missing", "random", "stored"]), with_source(None), &[]),
+        (field("spec.plane.x.source", &["missing", "random", "stored", "towards"]), with_source(None), &[]),
+        (field("spec.plane.batch_norm", &["9 is not", "frozen", "interpolated", "recomputed"]), with_plane(|plane| plane.batch_norm = 9), &[]),
+        (field("spec.also_split", &["9 is not", "train", "test"]), changed(|spec| spec.also_split = 9), &[]),
+        (field("spec.also_split", &["train split", "already"]), changed(|spec| spec.also_split = Split::Train.into()), &[]),
         (field("spec.plane.x.stored.name", &["directions/x", "SHA-256"]), with_stored("directions/x"), &[]),
 
         // Names that leave the store.
         (field("spec.network", &[OUTSIDE, "networks/ID"]), with_network(OUTSIDE), &["--network=../../etc"]),
         (field("spec.plane.origin", &[OUTSIDE, "checkpoints/ID"]), with_origin(OUTSIDE), &["--checkpoint=../../etc"]),
         (field("spec.plane.origin", &[OUTSIDE, "checkpoints/ID"]), with_origin("runs/../../etc/snapshots/1"), &["--checkpoint=runs/../../etc/snapshots/1"]),
+        (field("spec.plane.x.towards", &[OUTSIDE, "checkpoints/ID"]), with_towards(OUTSIDE), &["--to=../../etc"]),
         (field("spec.data.dataset", &[OUTSIDE, "datasets/ID"]), data(|data| data.dataset = OUTSIDE.into()), &["--dataset=../../etc"]),
 
         // What does not go together. Networks that can be generated, but were not yet, are not left behind.
@@ -178,8 +194,12 @@ async fn surfaces_that_cannot_be_computed_are_refused() -> anyhow::Result<()> {
     }
     // What only a command line can say.
     for (wrong, flags) in [
-        (field("spec.data.split", &["val", "train, test"]), "--split=val"),
-        (field("spec.plane.x.random.normalization", &["sum", "filter, layer, weight, none"]), "--normalization=sum"),
+        (field("spec.data.split", &["val", "train, test, both"]), "--split=val"),
+        (
+            field("spec.plane.x.random.normalization", &["sum", "filter, layer, weight, dfilter, dlayer, none"]),
+            "--normalization=sum",
+        ),
+        (field("spec.plane.batch_norm", &["train", "frozen, interpolated, recomputed"]), "--batch-norm=train"),
         (field("spec.plane.x.random.ignore", &["all", "bias_bn, none"]), "--ignore=all"),
         (field("spec.x", &["0:1", "min:max:count"]), "--x=0:1"),
         (field("spec.tile", &["3", "ROWSxCOLUMNS"]), "--tile=3"),
