@@ -23,7 +23,7 @@ enum Task {
     Lint,
     /// Run all tests, with cargo-nextest where it is installed
     Test,
-    /// Run the commands of docs/api.md and the Python clients at a live server
+    /// Run the commands of docs/api.md, the Python clients, and what is compared with other programs
     Clients,
     /// Write docs/api.md anew from the protos
     ApiDocs,
@@ -58,8 +58,8 @@ const TEST: &[&str] = &[
 /// The same with Rust alone, where cargo-nextest is not installed: one test after the other, as some start processes.
 const TEST_WITH_RUST_ALONE: &[&str] = &["cargo test --release --locked --workspace -- --test-threads=1"];
 
-/// The one test that needs more than Rust. All of the workspace is named so that it is built as for the other tests.
-const CLIENTS: &[&str] = &["cargo test --release --locked --workspace --test clients -- --ignored"];
+/// The tests that need more than Rust. All of the workspace is named so that it is built as for the other tests.
+const CLIENTS: &[&str] = &["cargo test --release --locked --workspace --test clients -- --ignored --test-threads=1"];
 
 const API_DOCS: &[&str] = &["cargo run --release --locked --quiet --package relief-api-docs"];
 
@@ -95,8 +95,8 @@ const CLIENT_TOOLS: &[Tool] = &[
         install: "pip install --requirement tests/clients/requirements.txt (x86-64 Linux), or from its project",
     },
     Tool {
-        name: "Python with grpcio-tools, numpy, xarray and zarr",
-        probe: &["python3", "-c", "import grpc_tools, numpy, xarray, zarr"],
+        name: "Python with grpcio-tools, numpy, onnxruntime, xarray and zarr",
+        probe: &["python3", "-c", "import grpc_tools, numpy, onnxruntime, xarray, zarr"],
         install: "pip install --requirement tests/clients/requirements.txt",
     },
 ];

@@ -1,10 +1,10 @@
-//! Clients that are not ours, at a live server: every command of the API reference, its Python client, zarr-python and
-//! xarray.
+//! Programs that are not ours: every command of the API reference, its Python client, zarr-python and xarray at a live
+//! server, and ONNX Runtime and NumPy beside it.
 //!
-//! They need programs that do not come with Rust, so the test is left out unless it is asked for, as
-//! `cargo xtask clients` does.
+//! They do not come with Rust, so the tests are left out unless they are asked for, as `cargo xtask clients` does.
 
 mod document;
+mod peers;
 
 use std::path::Path;
 use std::process::{Output, Stdio};
