@@ -17,6 +17,7 @@ use crate::client::{Client, list_all};
 use crate::error::CommandError;
 use crate::job::{self, Job, Step};
 use crate::output::{self, Output};
+use crate::run::get as get_run;
 use crate::{direction, export, file, values};
 pub(crate) use view::to_json;
 
@@ -27,7 +28,12 @@ pub(crate) async fn run(command: SurfaceCommand, client: &Client, output: Output
                 let text = format!("{flag} has no effect here, as no direction is random; leave it out");
                 return Err(CommandError::WrongUse(text).into());
             }
-            let surface = create(client, with_directions(client, &arguments, spec(&arguments)).await?).await?;
+            let dataset = match &arguments.dataset {
+                Some(dataset) => dataset.to_string(),
+                None => dataset_of(client, &arguments.checkpoint).await?,
+            };
+            let surface =
+                create(client, with_directions(client, &arguments, spec(&arguments, dataset)?).await?).await?;
             output.print(|| to_json(&surface), || surface.name.clone())?;
             if arguments.watch { watch(client, &surface.name).await } else { Ok(()) }
         }
@@ -49,7 +55,7 @@ pub(crate) async fn run(command: SurfaceCommand, client: &Client, output: Output
 }
 
 pub(crate) async fn create(client: &Client, spec: SurfaceSpec) -> anyhow::Result<Surface> {
-    let request = CreateSurfaceRequest { spec: Some(spec), surface_id: String::new() };
+    let request = CreateSurfaceRequest { spec: Some(spec), ..CreateSurfaceRequest::default() };
     let response = client.surfaces().create_surface(request).await.map_err(|status| client.surfaces.refused(status))?;
     Ok(client.surfaces.required("surface", response.into_inner().surface)?)
 }
@@ -147,7 +153,18 @@ async fn with_directions(
     Ok(spec)
 }
 
-fn spec(arguments: &CreateArguments) -> SurfaceSpec {
+/// The dataset that a snapshot was trained on.
+async fn dataset_of(client: &Client, checkpoint: &CheckpointName) -> anyhow::Result<String> {
+    let CheckpointName::Snapshot { run, .. } = checkpoint else {
+        let text = format!("--dataset is missing; {checkpoint} is no snapshot of a run, which would tell it");
+        return Err(CommandError::WrongUse(text).into());
+    };
+    let dataset = get_run(client, &run.to_string()).await?.spec.unwrap_or_default().dataset;
+    output::note(&format!("on {dataset}, as {run}"));
+    Ok(dataset)
+}
+
+fn spec(arguments: &CreateArguments, dataset: String) -> anyhow::Result<SurfaceSpec> {
     let (normalization, ignore) = (arguments.normalization.unwrap_or_default(), arguments.ignore.unwrap_or_default());
     let seed = arguments.seed.unwrap_or_default();
     let direction = |to: &Option<CheckpointName>| {
@@ -156,7 +173,7 @@ fn spec(arguments: &CreateArguments) -> SurfaceSpec {
             None => DirectionSpec::Random { seed, normalization, ignore },
         })
     };
-    SurfaceSpec {
+    Ok(SurfaceSpec {
         network: arguments.network.as_ref().map(ToString::to_string).unwrap_or_default(),
         plane: Some(wire::Plane {
             origin: arguments.checkpoint.to_string(),
@@ -164,17 +181,17 @@ fn spec(arguments: &CreateArguments) -> SurfaceSpec {
             y: arguments.y.map(|_| direction(&arguments.y_to)),
             batch_norm: arguments.batch_norm.map_or(wire::BatchNormMode::Unspecified, batch_norm_to_wire).into(),
         }),
-        x: Some(axis(arguments.x)),
+        x: Some(axis(arguments.x()?)),
         y: arguments.y.map(axis),
         data: Some(wire::DatasetSlice {
-            dataset: arguments.dataset.to_string(),
+            dataset,
             split: split_to_wire(arguments.split.main).into(),
             limit: arguments.limit,
         }),
         also_split: arguments.split.also.map_or(WireSplit::Unspecified, split_to_wire).into(),
         tile: arguments.tile.map(|tile| wire::TileShape { rows: tile.rows, columns: tile.columns }),
         fresh: arguments.fresh,
-    }
+    })
 }
 
 pub(crate) fn axis(axis: Axis) -> wire::Axis {
@@ -191,10 +208,15 @@ mod tests {
     use crate::cli::{Cli, Command};
 
     fn asked(more: &[&str]) -> SurfaceSpec {
-        let base =
-            ["relief", "surface", "create", "--network", "n", "--checkpoint", "c", "--dataset", "d", "--x=-1:1:5"];
+        asked_for(&[&["--x=-1:1:5"], more].concat())
+    }
+
+    fn asked_for(more: &[&str]) -> SurfaceSpec {
+        let base = ["relief", "surface", "create", "--network", "n", "--checkpoint", "c", "--dataset", "d"];
         match Cli::try_parse_from(base.iter().chain(more)).expect("right use").command {
-            Command::Surface(SurfaceCommand::Create(arguments)) => spec(&arguments),
+            Command::Surface(SurfaceCommand::Create(arguments)) => {
+                spec(&arguments, "d".to_owned()).expect("a good axis")
+            }
             command => panic!("another command: {command:?}"),
         }
     }
@@ -221,7 +243,7 @@ mod tests {
         let spec = spec_from_wire(Some(asked(&flags))).expect("a valid request");
         assert_eq!(spec.plane.y, Some(DirectionSpec::Towards { checkpoint: "e".parse().expect("a name") }));
         assert_eq!(spec.plane.batch_norm, BatchNormMode::Frozen);
-        let from = ["relief", "surface", "create", "--from", "a", "--to", "b", "--dataset", "d", "--x=-0.5:1.5:401"];
+        let from = ["relief", "surface", "create", "--from", "a", "--to", "b", "--x=-0.5:1.5:401"];
         assert!(Cli::try_parse_from(from).is_ok());
     }
 
@@ -239,6 +261,15 @@ mod tests {
         assert_eq!(idle(&["--x-direction", "x", "--normalization", "layer"]), Some("--normalization"));
         assert_eq!(idle(&["--to", "e", "--y=0:1:2", "--seed", "1"]), None);
         assert_eq!(idle(&["--seed", "1"]), None);
+    }
+
+    #[test]
+    fn the_first_axis_is_what_published_figures_have_unless_it_is_given() {
+        let x = |more: &[&str]| asked_for(more).x.map(|x| (x.min, x.max, x.count));
+        assert_eq!(x(&[]), Some((-1.0, 1.0, 401)));
+        assert_eq!(x(&["--y=0:1:3"]), Some((-1.0, 1.0, 51)));
+        assert_eq!(x(&["--to", "e"]), Some((-0.5, 1.5, 401)));
+        assert_eq!(x(&["--to", "e", "--x=0:1:3"]), Some((0.0, 1.0, 3)));
     }
 
     #[test]

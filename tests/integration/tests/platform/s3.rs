@@ -43,7 +43,8 @@ async fn main_job(relief: &CommandLine, out: &Path) -> anyhow::Result<(String, S
     let run = ["train", "--network", "lenet5", "--dataset", "small", "--epochs", "1", "--seed", "3", "--watch"];
     let run = relief.run(&run).await?;
     let origin = format!("{run}/snapshots/1");
-    let surface = ["surface", "create", "--network", "lenet5", "--dataset", "small", "--limit", "300", "--watch"];
+    // On the dataset of the run.
+    let surface = ["surface", "create", "--network", "lenet5", "--limit", "300", "--watch"];
     let plane = ["--checkpoint", &origin, "--seed", "5", "--x=-1:1:7", "--y=-0.5:1:5", "--tile", "2x3"];
     let surface = relief.run(&[&surface[..], &plane].concat()).await?;
     let path = |name: &str| out.join(name).display().to_string();

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use clap::{Args, Subcommand, ValueEnum};
 use relief_api::plot::v1::{self as wire, PlotFormat};
 use relief_core::{
-    Axis, BatchNormMode, CheckpointName, DatasetId, Ignore, NetworkId, Normalization, Split, SurfaceId, TileShape,
+    Axis, AxisError, BatchNormMode, CheckpointName, DatasetId, Ignore, NetworkId, Normalization, Split, SurfaceId,
+    TileShape,
 };
 
 use super::number::whole;
@@ -71,15 +72,16 @@ pub(crate) struct CreateArguments {
     /// The checkpoint at y = 1: the second direction leads there
     #[arg(long, value_name = "NAME", requires = "y", conflicts_with = "y_direction")]
     pub(crate) y_to: Option<CheckpointName>,
-    /// The dataset that the loss is a mean over
+    /// The dataset that the loss is a mean over; that of the run unless given, where the checkpoint is a snapshot
     #[arg(long)]
-    pub(crate) dataset: DatasetId,
+    pub(crate) dataset: Option<DatasetId>,
     /// Which samples: train, test, or both, of which the test values stand beside those of the training samples
     #[arg(long, default_value = "train")]
     pub(crate) split: Splits,
-    /// The coefficients of the first direction, as in --x=-1:1:51
+    /// The coefficients of the first direction, as in --x=-1:1:51, which is what a surface has unless given; a curve has
+    /// -1:1:401, and the way to a checkpoint -0.5:1.5:401
     #[arg(long, allow_hyphen_values = true, value_name = "MIN:MAX:COUNT")]
-    pub(crate) x: Axis,
+    pub(crate) x: Option<Axis>,
     /// The coefficients of the second direction; without it, a curve
     #[arg(long, allow_hyphen_values = true, value_name = "MIN:MAX:COUNT")]
     pub(crate) y: Option<Axis>,
@@ -120,6 +122,16 @@ pub(crate) struct CreateArguments {
 }
 
 impl CreateArguments {
+    /// The coefficients of the first direction: those given, or what published figures have.
+    pub(crate) fn x(&self) -> Result<Axis, AxisError> {
+        match (self.x, &self.to, self.y) {
+            (Some(x), _, _) => Ok(x),
+            (None, _, Some(_)) => Axis::new(-1.0, 1.0, 51),
+            (None, None, None) => Axis::new(-1.0, 1.0, 401),
+            (None, Some(_), None) => Axis::new(-0.5, 1.5, 401),
+        }
+    }
+
     /// A flag that was given and has nothing to say, because no direction is random.
     pub(crate) fn idle_flag(&self) -> Option<&'static str> {
         let is_given = |to: Option<&CheckpointName>, file: Option<&PathBuf>| to.is_some() || file.is_some();

@@ -28,7 +28,7 @@ fn axes_may_start_below_zero_with_and_without_an_equals_sign() {
     let axis = Axis::new(-1.0, 1.0, 51).expect("a good axis");
     for more in [&["--x=-1:1:51", "--y=-1:1:51"][..], &["--x", "-1:1:51", "--y", "-1:1:51"]] {
         let arguments = create(more).expect("right use");
-        assert_eq!((arguments.x, arguments.y), (axis, Some(axis)));
+        assert_eq!((arguments.x, arguments.y), (Some(axis), Some(axis)));
     }
     assert_eq!(create(&["--x", "-1:1:51"]).expect("right use").y, None);
 }
