@@ -11,9 +11,9 @@ use relief_api::convert::surface::SurfaceRequest;
 use relief_api::inference::v1::inference_service_server::InferenceServiceServer;
 use relief_api::surface::v1::surface_service_server::SurfaceServiceServer;
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{DirectionAxis, JobState, SurfaceId, SurfaceValues};
+use relief_core::{DirectionAxis, JobState, NameError, SurfaceId, SurfaceValues};
 use relief_rpc::{Endpoint, EndpointError, MAX_MESSAGE_BYTES, ServiceHost};
-use relief_store::{Page, Store, StoreError, StoreErrorKind, SurfaceRecord};
+use relief_store::{Page, RequestMark, Store, StoreError, StoreErrorKind, SurfaceRecord};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ use crate::direction::directions_of;
 use crate::dispatch::Dispatcher;
 use crate::fleet::Fleet;
 use crate::grpc::{CatalogHandler, InferenceHandler, SurfaceHandler};
-use crate::identity::new_surface_id;
+use crate::identity::{new_surface_id, surface_id_of};
 use crate::job::{Job, Status};
 use crate::ledger::{Ledger, Tally};
 use crate::planning::{Planned, open_ledger, plan_surface};
@@ -157,12 +157,25 @@ impl App {
 }
 
 impl Surfaces {
-    /// Accepts a surface: checks it, stores it, and puts it to work.
-    pub(crate) async fn create(&self, id: Option<SurfaceId>, request: SurfaceRequest) -> Result<Arc<Job>, ApiError> {
+    /// Accepts a surface: checks it, stores it, and puts it to work. One that the same request has made before is returned.
+    pub(crate) async fn create(
+        &self,
+        id: Option<SurfaceId>,
+        mark: Option<RequestMark>,
+        request: SurfaceRequest,
+    ) -> Result<(SurfaceRecord, Status), ApiError> {
         self.resumed().await?;
+        let internal = |error: NameError| ApiError::new(ErrorReason::Internal, error.to_string());
+        let id = match (id, &mark) {
+            (Some(id), _) => Some(id),
+            (None, Some(mark)) => Some(surface_id_of(&mark.id).map_err(internal)?),
+            (None, None) => None,
+        };
         // Asked first, so that a taken name leaves nothing behind.
-        if let Some(id) = &id {
-            self.check_free(id).await?;
+        if let Some(id) = &id
+            && let Some(made) = self.find_made(id, mark.as_ref()).await?
+        {
+            return Ok(made);
         }
         let planned = {
             let full = || ApiError::new(ErrorReason::QueueFull, "too many surfaces are being planned; try again later");
@@ -172,26 +185,45 @@ impl Surfaces {
         };
         let id = match id {
             Some(id) => id,
-            None => new_surface_id(SystemTime::now(), self.n_created.fetch_add(1, Ordering::Relaxed))
-                .map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string()))?,
+            None => {
+                new_surface_id(SystemTime::now(), self.n_created.fetch_add(1, Ordering::Relaxed)).map_err(internal)?
+            }
         };
         let Planned { spec, provenance, geometry } = planned;
-        let record = SurfaceRecord { id, spec, provenance, geometry, reuse: None, outcome: None };
-        self.store.create_surface(&record).await.map_err(at("surface_id"))?;
+        let record = SurfaceRecord { id, spec, provenance, geometry, request: mark, reuse: None, outcome: None };
+        match self.store.create_surface(&record).await {
+            // Whoever was faster may have been asked the same.
+            Err(error) if error.kind() == StoreErrorKind::AlreadyExists => {
+                let made = self.find_made(&record.id, record.request.as_ref()).await?;
+                return made.ok_or_else(|| at("surface_id")(error));
+            }
+            created => created.map_err(at("surface_id"))?,
+        }
         tracing::info!(surface = %record.id, points = record.spec.grid.n_points(), "surface accepted");
         let ledger = Ledger::new(record.plan(), &BTreeSet::new(), 0);
         let job = Arc::new(Job::new(record, ledger));
         self.registry.add(Arc::clone(&job));
         self.registry.explain_waiting(&self.fleet);
-        Ok(job)
+        Ok((job.record().clone(), job.status()))
     }
 
-    async fn check_free(&self, id: &SurfaceId) -> Result<(), ApiError> {
-        match self.store.get_surface(id).await {
-            Ok(_) => Err(at("surface_id")(StoreError::AlreadyExists { name: id.to_string() })),
-            Err(error) if error.kind() == StoreErrorKind::Unavailable => Err(error.into()),
+    /// The surface `id`, when the request with this mark has made it; none when there is none of that name.
+    async fn find_made(
+        &self,
+        id: &SurfaceId,
+        mark: Option<&RequestMark>,
+    ) -> Result<Option<(SurfaceRecord, Status)>, ApiError> {
+        match (self.get(id).await, mark) {
+            (Ok(made), Some(mark)) if made.0.request.as_ref() == Some(mark) => Ok(Some(made)),
+            (Ok((record, _)), Some(mark)) if record.request.as_ref().is_some_and(|made| made.id == mark.id) => {
+                let message = format!("`{}` was used for {id}, which is another one; choose another id", mark.id);
+                let refusal = ApiError::field("request_id", message);
+                Err(ApiError { reason: ErrorReason::AlreadyExists, ..refusal })
+            }
+            (Ok(_), _) => Err(at("surface_id")(StoreError::AlreadyExists { name: id.to_string() })),
+            (Err(error), _) if error.reason == ErrorReason::StoreUnavailable => Err(error),
             // One that is damaged is found when its record is put.
-            Err(_) => Ok(()),
+            (Err(_), _) => Ok(None),
         }
     }
 

@@ -15,6 +15,15 @@ pub(crate) fn new_surface_id(now: SystemTime, nonce: u64) -> Result<SurfaceId, N
     format!("s{:08x}-{}", since_epoch.as_secs(), &digits[..4]).parse()
 }
 
+/// Returns the id of the surface that a request of this id makes, so that a repeated request finds it.
+///
+/// # Errors
+/// Never in practice: the characters are those of an id.
+pub(crate) fn surface_id_of(request_id: &str) -> Result<SurfaceId, NameError> {
+    let digits = Digest::of_parts([b"relief surface request v1".as_slice(), request_id.as_bytes()]).to_string();
+    format!("r-{}", &digits[..24]).parse()
+}
+
 fn process_bytes() -> [u8; 4] {
     std::process::id().to_le_bytes()
 }
@@ -24,6 +33,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_request_that_is_repeated_has_the_same_id() {
+        let id = |request: &str| surface_id_of(request).expect("an id");
+        assert_eq!(id("a"), id("a"));
+        assert_ne!(id("a"), id("b"));
+        assert!(surface_id_of("../\n\u{1f4a5}").is_ok(), "whatever the request is called");
+    }
 
     #[test]
     fn ids_sort_by_age_and_differ() {

@@ -178,7 +178,8 @@ impl Client {
     /// # Errors
     /// When it is refused.
     pub async fn create_surface(&self, id: &str, spec: SurfaceSpec) -> anyhow::Result<Surface> {
-        let request = CreateSurfaceRequest { spec: Some(spec), surface_id: id.to_owned() };
+        let request =
+            CreateSurfaceRequest { spec: Some(spec), surface_id: id.to_owned(), ..CreateSurfaceRequest::default() };
         let response = within("the surface is created", self.surfaces().create_surface(request)).await??;
         response.into_inner().surface.context("no surface in the answer")
     }

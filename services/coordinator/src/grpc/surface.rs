@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use relief_api::convert::job::state_to_wire;
-use relief_api::convert::surface::{geometry_to_wire, spec_from_wire, spec_to_wire, split_to_wire};
+use relief_api::convert::surface::{geometry_to_wire, request_digest, spec_from_wire, spec_to_wire, split_to_wire};
 use relief_api::convert::time::{duration, timestamp_from_text};
 use relief_api::surface::v1 as wire;
 use relief_api::surface::v1::surface_service_server::SurfaceService;
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{Digest, DirectionAxis, NameError, SplitValues, SurfaceId, SurfaceValues};
-use relief_store::{SampleSource, SurfaceRecord};
+use relief_store::{RequestMark, SampleSource, SurfaceRecord};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,25 @@ fn surface_to_wire(record: &SurfaceRecord, status: &JobStatus) -> wire::Surface 
     }
 }
 
+/// The most bytes of a request's id.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// By what a request is known when it comes again; none where its sender gave it no id.
+fn request_mark(request: &wire::CreateSurfaceRequest) -> Result<Option<RequestMark>, ApiError> {
+    let id = request.request_id.clone();
+    match id.len() {
+        0 => Ok(None),
+        1..=MAX_REQUEST_ID_BYTES => {
+            let digest = request_digest(request);
+            Ok(Some(RequestMark { id, digest }))
+        }
+        n_bytes => {
+            let message = format!("{n_bytes} bytes; an id has at most {MAX_REQUEST_ID_BYTES}");
+            Err(ApiError::field("request_id", message))
+        }
+    }
+}
+
 /// A surface with how its axes lie, which takes some room.
 fn whole_surface_to_wire(record: &SurfaceRecord, status: &JobStatus) -> wire::Surface {
     wire::Surface { geometry: Some(geometry_to_wire(&record.geometry)), ..surface_to_wire(record, status) }
@@ -117,9 +136,10 @@ impl SurfaceService for SurfaceHandler {
             "" => None,
             id => Some(id.parse().map_err(|error: NameError| ApiError::field("surface_id", error.to_string()))?),
         };
+        let mark = request_mark(&request)?;
         let (surfaces, request) = (Arc::clone(&self.surfaces), spec_from_wire(request.spec)?);
-        let job = to_the_end(async move { surfaces.create(id, request).await }).await?;
-        let surface = whole_surface_to_wire(job.record(), &job.status());
+        let (record, status) = to_the_end(async move { surfaces.create(id, mark, request).await }).await?;
+        let surface = whole_surface_to_wire(&record, &status);
         Ok(Response::new(wire::CreateSurfaceResponse { surface: Some(surface) }))
     }
 

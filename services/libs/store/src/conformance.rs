@@ -27,7 +27,7 @@ use crate::object::Objects;
 use crate::page::Page;
 use crate::run::SnapshotMetrics;
 use crate::store::Store;
-use crate::surface::{DirectionSource, Provenance, Reuse, SampleSource, SurfaceRecord};
+use crate::surface::{DirectionSource, Provenance, RequestMark, Reuse, SampleSource, SurfaceRecord};
 
 /// Runs `test` on a new store of every kind.
 pub(crate) async fn on_every_store(test: impl AsyncFn(&Store)) {
@@ -98,6 +98,7 @@ pub(crate) fn new_surface(id: SurfaceId, spec: &SurfaceSpec) -> SurfaceRecord {
             trace_id: None,
         },
         geometry: PlaneGeometry { cosine: (n_axes == 2).then_some(0.01), axes: vec![axis; n_axes] },
+        request: Some(RequestMark { id: "a request".to_owned(), digest: Digest::of(b"request") }),
         reuse: None,
         outcome: None,
     }

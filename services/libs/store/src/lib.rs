@@ -68,6 +68,6 @@ pub use safetensor::{decode_checkpoint, encode_checkpoint};
 pub use sample::DatasetSamples;
 pub use split::{DatasetFormat, ParsedSplit, SampleStorage};
 pub use store::{Store, StoreAccess};
-pub use surface::{DirectionSource, Provenance, Reuse, SampleSource, SurfaceOutcome, SurfaceRecord};
+pub use surface::{DirectionSource, Provenance, RequestMark, Reuse, SampleSource, SurfaceOutcome, SurfaceRecord};
 pub use tile::TileWrite;
 pub use timestamp::rfc3339;

@@ -24,6 +24,8 @@ pub struct SurfaceRecord {
     pub provenance: Provenance,
     /// How its axes lie to the weights and to each other.
     pub geometry: PlaneGeometry,
+    /// The request that it was asked for by, where that had an id.
+    pub request: Option<RequestMark>,
     /// Which points it took from others; none until the work on it began.
     pub reuse: Option<Reuse>,
     /// How it ended; none while it is at work.
@@ -99,6 +101,15 @@ pub struct SampleSource {
     pub n_samples: u64,
 }
 
+/// By what a repeated request is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestMark {
+    /// The id that its sender gave it.
+    pub id: String,
+    /// The digest of its content.
+    pub digest: Digest,
+}
+
 /// Which points of a surface were not computed, because others have them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Reuse {
@@ -134,6 +145,7 @@ pub struct SurfaceOutcome {
 const SPECIFICATION: &str = "specification";
 const PROVENANCE: &str = "provenance";
 const GEOMETRY: &str = "geometry";
+const REQUEST: &str = "request";
 const REUSE: &str = "reuse";
 const OUTCOME: &str = "outcome";
 
@@ -148,6 +160,9 @@ fn metadata(record: &SurfaceRecord) -> Result<Bytes, StoreError> {
     attribute(&mut attributes, SPECIFICATION, &record.spec)?;
     attribute(&mut attributes, PROVENANCE, &record.provenance)?;
     attribute(&mut attributes, GEOMETRY, &record.geometry)?;
+    if let Some(request) = &record.request {
+        attribute(&mut attributes, REQUEST, request)?;
+    }
     if let Some(reuse) = &record.reuse {
         attribute(&mut attributes, REUSE, reuse)?;
     }
@@ -167,9 +182,10 @@ fn read_record(id: SurfaceId, path: &Path, json: &[u8]) -> Result<SurfaceRecord,
     let spec = take(&mut attributes, SPECIFICATION).map_err(corrupt)?;
     let provenance = take(&mut attributes, PROVENANCE).map_err(corrupt)?;
     let geometry = take(&mut attributes, GEOMETRY).map_err(corrupt)?;
+    let request = take(&mut attributes, REQUEST).map_err(corrupt)?;
     let reuse = take(&mut attributes, REUSE).map_err(corrupt)?;
     let outcome = take(&mut attributes, OUTCOME).map_err(corrupt)?;
-    Ok(SurfaceRecord { id, spec, provenance, geometry, reuse, outcome })
+    Ok(SurfaceRecord { id, spec, provenance, geometry, request, reuse, outcome })
 }
 
 impl Store {

@@ -317,6 +317,7 @@ fn record(id: &str) -> anyhow::Result<SurfaceRecord> {
             trace_id: None,
         },
         geometry: PlaneGeometry { cosine: None, axes: Vec::new() },
+        request: None,
         reuse: None,
         outcome: None,
     })

@@ -111,7 +111,8 @@ async fn a_finished_surface_is_watched_and_deleted_and_its_name_is_free_again() 
 
     let too_late = Refusal::of("the cancellation of a finished surface", cancel(client, "done").await?)?;
     assert_eq!(too_late.reason, ErrorReason::WrongState);
-    let request = CreateSurfaceRequest { spec: Some(spec(4)), surface_id: "done".to_owned() };
+    let request =
+        CreateSurfaceRequest { spec: Some(spec(4)), surface_id: "done".to_owned(), ..CreateSurfaceRequest::default() };
     let taken = Refusal::of("a taken name", client.surfaces().create_surface(request).await)?;
     assert_eq!(taken.reason, ErrorReason::AlreadyExists);
     assert_eq!(client.values("done").await?, values, "the surface that had the name first is as it was");

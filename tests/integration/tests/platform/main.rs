@@ -4,6 +4,7 @@ mod centre;
 mod evaluator;
 mod grids;
 mod health;
+mod idempotence;
 mod inference;
 mod job;
 mod reference;

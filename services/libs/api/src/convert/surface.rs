@@ -1,8 +1,9 @@
 //! Surface specifications.
 
+use prost::Message as _;
 use relief_core::{
-    Axis, AxisError, AxisGeometry, BatchNormMode, CheckpointName, DatasetSlice, DirectionName, DirectionSpec, Grid,
-    Ignore, NetworkId, Normalization, Plane, PlaneGeometry, Split, SurfaceSpec, SurfaceSpecError, TileShape,
+    Axis, AxisError, AxisGeometry, BatchNormMode, CheckpointName, DatasetSlice, Digest, DirectionName, DirectionSpec,
+    Grid, Ignore, NetworkId, Normalization, Plane, PlaneGeometry, Split, SurfaceSpec, SurfaceSpecError, TileShape,
 };
 
 use crate::catalog::v1 as catalog;
@@ -74,6 +75,13 @@ pub fn spec_from_wire(spec: Option<v1::SurfaceSpec>) -> Result<SurfaceRequest, A
         }
     }
     wrong.finish(request)
+}
+
+/// Returns what tells a request from one with another content.
+#[must_use]
+pub fn request_digest(request: &v1::CreateSurfaceRequest) -> Digest {
+    // Equal messages are equal bytes: they hold no map.
+    Digest::of(&request.encode_to_vec())
 }
 
 /// Returns the specification as a message.
@@ -371,7 +379,7 @@ mod tests {
     #[test]
     fn a_direction_given_as_a_file_survives_the_wire() {
         let mut spec = good();
-        spec.plane.y = Some(DirectionSpec::Stored { digest: relief_core::Digest::of(b"y") });
+        spec.plane.y = Some(DirectionSpec::Stored { digest: Digest::of(b"y") });
         assert_eq!(read(spec_to_wire(&spec)), Ok(spec.clone()));
 
         let mut wire = spec_to_wire(&spec);

@@ -116,7 +116,11 @@ impl Services {
         let (mut other_surfaces, mut runs, mut other_runs) = (client.surfaces(), trainer.runs(), trainer.runs());
         let (mut plots, mut evaluator) = (renderer.plots(), self.evaluator.client()?.evaluator());
         let name = || "undisturbed".to_owned();
-        let new = CreateSurfaceRequest { spec: Some(spec()), surface_id: "new".to_owned() };
+        let new = CreateSurfaceRequest {
+            spec: Some(spec()),
+            surface_id: "new".to_owned(),
+            ..CreateSurfaceRequest::default()
+        };
         let run = RunSpec { network: "lenet5".into(), dataset: DATASET.into(), epochs: 1, ..RunSpec::default() };
         let weights = encode_checkpoint(&initial_tensors()?)?;
         let import = FileUpload { name: "new", ..FileUpload::of(Kind::Checkpoint, &weights) };

@@ -90,7 +90,11 @@ fn with_network(network: &str) -> SurfaceSpec {
 impl Guarded {
     /// Has a surface refused over gRPC, and, where flags can say the same, on the command line.
     async fn refuse_surface(&self, wrong: &Wrong<'_>, spec: SurfaceSpec, flags: &[&str]) {
-        let request = CreateSurfaceRequest { spec: Some(spec), surface_id: "refused".to_owned() };
+        let request = CreateSurfaceRequest {
+            spec: Some(spec),
+            surface_id: "refused".to_owned(),
+            ..CreateSurfaceRequest::default()
+        };
         self.call(&format!("a surface ({wrong:?})"), self.client.surfaces().create_surface(request), wrong).await;
         if !flags.is_empty() {
             self.command(&arguments(flags), wrong).await;
@@ -208,7 +212,8 @@ async fn surfaces_that_cannot_be_computed_are_refused() -> anyhow::Result<()> {
     }
 
     let create = |id: &str| {
-        let request = CreateSurfaceRequest { spec: Some(good()), surface_id: id.to_owned() };
+        let request =
+            CreateSurfaceRequest { spec: Some(good()), surface_id: id.to_owned(), ..CreateSurfaceRequest::default() };
         let mut surfaces = guarded.client.surfaces();
         async move { surfaces.create_surface(request).await }
     };
@@ -283,7 +288,8 @@ async fn surfaces_that_are_not_there_and_pictures_that_cannot_be_drawn_are_refus
             guarded.command(&[&["surface"], verb, &[name.as_str()], out].concat(), &wrong.anywhere()).await;
         }
     }
-    let taken = CreateSurfaceRequest { spec: Some(good()), surface_id: "curve".to_owned() };
+    let taken =
+        CreateSurfaceRequest { spec: Some(good()), surface_id: "curve".to_owned(), ..CreateSurfaceRequest::default() };
     let wrong = Wrong::taken("surface_id", &["surfaces/curve already exists", "another name"]);
     guarded.call("a taken name", surfaces().create_surface(taken), &wrong).await;
 
