@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use relief_test_support::{CommandLine, Program, Sandbox};
+use relief_test_support::{CommandLine, Process, Program, Sandbox};
 use serde::Deserialize;
 
 const TOLERANCE: f64 = 1e-5;
@@ -87,6 +87,28 @@ struct Evaluation {
     accuracy: f64,
 }
 
+/// The platform with the samples of the reference, and its command line.
+struct Reference {
+    sandbox: Sandbox,
+    _platform: Process,
+    relief: CommandLine,
+}
+
+impl Reference {
+    async fn start() -> anyhow::Result<Self> {
+        let sandbox = Sandbox::new()?;
+        let platform = sandbox.launch(Program::Relief).start().await?;
+        let relief = CommandLine::at(&platform);
+        let data = path("data.safetensors");
+        relief.run(&["dataset", "import", "data", "--format", "safetensors", &data, "--classes", "10"]).await?;
+        Ok(Self { sandbox, _platform: platform, relief })
+    }
+}
+
+fn path(name: &str) -> String {
+    fixture(name).display().to_string()
+}
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/resnet20").join(name)
 }
@@ -115,14 +137,8 @@ fn logits_of(csv: &str) -> anyhow::Result<Vec<Vec<f64>>> {
 #[tokio::test]
 async fn the_reference_network_has_the_reference_numbers() -> anyhow::Result<()> {
     let expected = expected()?;
-    let sandbox = Sandbox::new()?;
-    let platform = sandbox.launch(Program::Relief).start().await?;
-    let relief = CommandLine::at(&platform);
-    let path = |name: &str| fixture(name).display().to_string();
+    let Reference { sandbox, relief, .. } = &Reference::start().await?;
     let out = |name: &str| sandbox.path().join(name).display().to_string();
-
-    let data = path("data.safetensors");
-    relief.run(&["dataset", "import", "data", "--format", "safetensors", &data, "--classes", "10"]).await?;
     for (id, file) in [("current", "exported_by_torch.onnx"), ("legacy", "exported_by_torch_legacy.onnx")] {
         relief.run(&["network", "import", id, &path(file)]).await?;
         let network: serde_json::Value =
@@ -173,13 +189,8 @@ async fn the_reference_network_has_the_reference_numbers() -> anyhow::Result<()>
 #[tokio::test]
 async fn the_way_between_the_reference_checkpoints_has_the_reference_numbers() -> anyhow::Result<()> {
     let expected = expected()?;
-    let sandbox = Sandbox::new()?;
-    let platform = sandbox.launch(Program::Relief).start().await?;
-    let relief = CommandLine::at(&platform);
-    let path = |name: &str| fixture(name).display().to_string();
+    let Reference { sandbox, relief, .. } = &Reference::start().await?;
     let out = |name: &str| sandbox.path().join(name).display().to_string();
-    let data = path("data.safetensors");
-    relief.run(&["dataset", "import", "data", "--format", "safetensors", &data, "--classes", "10"]).await?;
     relief.run(&["network", "import", "net", &path("exported_by_torch.onnx")]).await?;
     for id in ["checkpoint", "second"] {
         let file = path(&format!("{id}.safetensors"));
@@ -235,12 +246,7 @@ async fn the_way_between_the_reference_checkpoints_has_the_reference_numbers() -
 #[tokio::test]
 async fn the_reference_directions_have_the_reference_angle() -> anyhow::Result<()> {
     let expected = expected()?;
-    let sandbox = Sandbox::new()?;
-    let platform = sandbox.launch(Program::Relief).start().await?;
-    let relief = CommandLine::at(&platform);
-    let path = |name: &str| fixture(name).display().to_string();
-    let data = path("data.safetensors");
-    relief.run(&["dataset", "import", "data", "--format", "safetensors", &data, "--classes", "10"]).await?;
+    let Reference { relief, .. } = &Reference::start().await?;
     relief.run(&["network", "import", "net", &path("exported_by_torch.onnx")]).await?;
     let (x, y) = (path("x.safetensors"), path("y.safetensors"));
     let create = ["surface", "create", "--checkpoint", "net", "--dataset", "data", "--x=0:1:2", "--y=0:1:2"];
