@@ -1,4 +1,5 @@
-//! The object store: networks, checkpoints, datasets, runs and surfaces, where they lie and in which formats.
+//! The object store: networks, checkpoints, datasets, directions, runs and surfaces, where they lie and in which
+//! formats.
 //!
 //! What holds: an object's path is made of checked ids only; a thing exists from the moment its small JSON record is
 //! put, which is the last put of its creation, so that readers never see half of it; what is read by digest has that
