@@ -191,7 +191,7 @@ impl MeasuredDirections {
     /// When the store fails.
     pub(crate) async fn keep(&mut self, store: &Store) -> Result<(), ApiError> {
         for file in self.drawn.drain(..) {
-            store.import_direction(file).await?;
+            store.keep_direction(file).await?;
         }
         Ok(())
     }

@@ -1,17 +1,81 @@
 //! The evaluators: where they are, what they are, and whether they answer.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::Stream;
+use relief_api::ErrorReason;
 use relief_api::convert::evaluation::PROTOCOL_VERSION;
 use relief_api::evaluator::v1::evaluator_service_client::EvaluatorServiceClient;
-use relief_api::evaluator::v1::{DescribeEvaluatorRequest, DescribeEvaluatorResponse};
+use relief_api::evaluator::v1::{
+    ComputeLogitsRequest, ComputeLogitsResponse, DescribeEvaluatorRequest, DescribeEvaluatorResponse,
+    EvaluateTileRequest, EvaluateTileResponse,
+};
 use relief_rpc::{ClientChannel, Endpoint, EndpointError, connect};
-use tonic::Request;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status};
 
-use crate::ledger::EvaluatorIdx;
+use crate::reply::read_refusal;
+use crate::schedule::EvaluatorIdx;
 
 const DESCRIBE_DEADLINE: Duration = Duration::from_secs(5);
+/// Between two questions of one who stands by.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The most evaluators that a reason to wait names.
+const N_NAMED: usize = 4;
+
+/// The answers of an evaluator, one after the other.
+pub type Answers<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
+
+/// The way to one evaluator: over gRPC, or, where the evaluator is simulated, within this process.
+#[tonic::async_trait]
+pub trait EvaluatorPort: fmt::Debug + Send + Sync {
+    /// Where it is, for logs.
+    fn name(&self) -> String;
+    /// As the RPC of this name.
+    async fn describe_evaluator(&self) -> Result<DescribeEvaluatorResponse, Status>;
+    /// As the RPC of this name.
+    async fn evaluate_tile(&self, request: EvaluateTileRequest) -> Result<Answers<EvaluateTileResponse>, Status>;
+    /// As the RPC of this name.
+    async fn compute_logits(&self, request: ComputeLogitsRequest) -> Result<Answers<ComputeLogitsResponse>, Status>;
+}
+
+#[derive(Debug)]
+struct GrpcPort {
+    endpoint: Endpoint,
+    channel: ClientChannel,
+}
+
+impl GrpcPort {
+    fn client(&self) -> EvaluatorServiceClient<ClientChannel> {
+        EvaluatorServiceClient::new(self.channel.clone())
+    }
+}
+
+#[tonic::async_trait]
+impl EvaluatorPort for GrpcPort {
+    fn name(&self) -> String {
+        self.endpoint.to_string()
+    }
+
+    async fn describe_evaluator(&self) -> Result<DescribeEvaluatorResponse, Status> {
+        let mut request = Request::new(DescribeEvaluatorRequest {});
+        request.set_timeout(DESCRIBE_DEADLINE);
+        Ok(self.client().describe_evaluator(request).await?.into_inner())
+    }
+
+    async fn evaluate_tile(&self, request: EvaluateTileRequest) -> Result<Answers<EvaluateTileResponse>, Status> {
+        Ok(Box::pin(self.client().evaluate_tile(request).await?.into_inner()))
+    }
+
+    async fn compute_logits(&self, request: ComputeLogitsRequest) -> Result<Answers<ComputeLogitsResponse>, Status> {
+        Ok(Box::pin(self.client().compute_logits(request).await?.into_inner()))
+    }
+}
 
 /// What an evaluator said of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,40 +84,56 @@ pub(crate) struct Description {
     pub(crate) slots: usize,
 }
 
+/// Why an evaluator is not to be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// It is stopping, and finishes what it has.
+    Stopping,
+    /// It cannot be reached, or not be used.
+    Gone(String),
+    /// It did not answer in time, which may be for once.
+    Slow(String),
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopping => f.write_str("it is stopping"),
+            Self::Gone(reason) | Self::Slow(reason) => f.write_str(reason),
+        }
+    }
+}
+
 /// One evaluator.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) idx: EvaluatorIdx,
-    pub(crate) endpoint: Endpoint,
-    channel: ClientChannel,
+    pub(crate) name: String,
+    pub(crate) port: Arc<dyn EvaluatorPort>,
+    /// Notified when it is in doubt whether it is there.
+    pub(crate) doubt: Notify,
     state: Mutex<Result<Description, String>>,
 }
 
 impl Link {
-    pub(crate) fn client(&self) -> EvaluatorServiceClient<ClientChannel> {
-        EvaluatorServiceClient::new(self.channel.clone())
+    fn new(idx: EvaluatorIdx, port: Arc<dyn EvaluatorPort>) -> Self {
+        let state = Mutex::new(Err("it was not asked yet".to_owned()));
+        Self { idx, name: port.name(), port, doubt: Notify::new(), state }
     }
 
     /// Asks the evaluator what it is, and remembers the answer or why there is none.
-    pub(crate) async fn describe(&self) -> Result<Description, String> {
-        let mut request = Request::new(DescribeEvaluatorRequest {});
-        request.set_timeout(DESCRIBE_DEADLINE);
-        let answer = tokio::time::timeout(DESCRIBE_DEADLINE, self.client().describe_evaluator(request)).await;
-        let described = match answer {
-            Ok(Ok(answer)) => read_description(&answer.into_inner()),
-            Ok(Err(status)) => Err(status.message().to_owned()),
-            Err(_) => Err(format!("no answer within {} s", DESCRIBE_DEADLINE.as_secs())),
+    pub(crate) async fn describe(&self) -> Result<Description, Absence> {
+        let described = match tokio::time::timeout(DESCRIBE_DEADLINE, self.port.describe_evaluator()).await {
+            Ok(Ok(answer)) => read_description(&answer).map_err(Absence::Gone),
+            Ok(Err(status)) => {
+                let refused = read_refusal(&status);
+                let is_stopping = !refused.is_broken && refused.error.reason == ErrorReason::ShuttingDown;
+                Err(if is_stopping { Absence::Stopping } else { Absence::Gone(refused.error.message) })
+            }
+            Err(_) => Err(Absence::Slow(format!("no answer within {} s", DESCRIBE_DEADLINE.as_secs()))),
         };
-        self.lock().clone_from(&described);
+        *self.lock() = described.clone().map_err(|absence| absence.to_string());
         described
-    }
-
-    /// Notes that the evaluator was lost; the first reason stays.
-    pub(crate) fn mark_lost(&self, reason: &str) {
-        let mut state = self.lock();
-        if state.is_ok() {
-            *state = Err(reason.to_owned());
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Result<Description, String>> {
@@ -76,33 +156,42 @@ fn read_description(answer: &DescribeEvaluatorResponse) -> Result<Description, S
     Ok(Description { numeric_class: answer.numeric_class.clone(), slots })
 }
 
-/// All evaluators, from a static list of endpoints.
+/// All evaluators, from a static list.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     links: Vec<Link>,
 }
 
 impl Fleet {
-    /// Returns the fleet of `endpoints`, none of which has answered yet.
+    /// Returns the fleet of `endpoints` and of `ports`, none of which has answered yet.
     ///
     /// # Errors
     /// When an endpoint cannot be used as an address.
-    pub(crate) fn new(endpoints: &[Endpoint]) -> Result<Self, EndpointError> {
-        let link = |(idx, endpoint): (usize, &Endpoint)| {
-            let state = Mutex::new(Err("it was not asked yet".to_owned()));
-            Ok(Link { idx, endpoint: endpoint.clone(), channel: connect(endpoint)?, state })
-        };
-        Ok(Self { links: endpoints.iter().enumerate().map(link).collect::<Result<_, _>>()? })
+    pub(crate) fn new(endpoints: &[Endpoint], ports: Vec<Arc<dyn EvaluatorPort>>) -> Result<Self, EndpointError> {
+        let mut all: Vec<Arc<dyn EvaluatorPort>> = Vec::new();
+        for endpoint in endpoints {
+            all.push(Arc::new(GrpcPort { endpoint: endpoint.clone(), channel: connect(endpoint)? }));
+        }
+        all.extend(ports);
+        Ok(Self { links: all.into_iter().enumerate().map(|(idx, port)| Link::new(idx, port)).collect() })
+    }
+
+    /// Keeps the evaluators known until the shutdown, while nobody else does, as `is_watched` says.
+    pub(crate) async fn watch(&self, shutdown: &CancellationToken, is_watched: impl Fn() -> bool) {
+        while !shutdown.is_cancelled() {
+            if !is_watched() {
+                // What comes of it is remembered.
+                futures::future::join_all(self.links.iter().map(Link::describe)).await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(WATCH_INTERVAL) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
     }
 
     pub(crate) fn links(&self) -> &[Link] {
         &self.links
-    }
-
-    /// The evaluators that answer and compute in `class`.
-    pub(crate) fn alive(&self, class: &str) -> Vec<EvaluatorIdx> {
-        let is_alive = |link: &&Link| link.lock().as_ref().is_ok_and(|d| d.numeric_class == class);
-        self.links.iter().filter(is_alive).map(|link| link.idx).collect()
     }
 
     /// The evaluators that answer, each with its class; those of the class of most come first.
@@ -129,16 +218,24 @@ impl Fleet {
             return Some("no evaluator is configured".to_owned());
         }
         let mut others = Vec::new();
-        let mut silent = Vec::new();
+        let (mut silent, mut n_silent) = (Vec::new(), 0);
         for link in &self.links {
             match &*link.lock() {
                 Ok(description) if class.is_none_or(|class| class == description.numeric_class) => return None,
+                Ok(description) if others.contains(&description.numeric_class) => {}
                 Ok(description) => others.push(description.numeric_class.clone()),
-                Err(reason) => silent.push(format!("{}: {reason}", link.endpoint)),
+                Err(reason) => {
+                    n_silent += 1;
+                    if silent.len() < N_NAMED {
+                        silent.push(format!("{}: {reason}", link.name));
+                    }
+                }
             }
         }
+        if n_silent > silent.len() {
+            silent.push(format!("and {} more", n_silent - silent.len()));
+        }
         others.sort_unstable();
-        others.dedup();
         Some(match class {
             Some(class) if !others.is_empty() => {
                 format!(
@@ -158,9 +255,11 @@ mod tests {
     fn fleet(states: Vec<Result<&str, &str>>) -> Fleet {
         let link = |(idx, state): (usize, Result<&str, &str>)| {
             let endpoint: Endpoint = format!("http://10.0.0.{idx}:1").parse().expect("a good endpoint");
-            let state =
+            let channel = connect(&endpoint).expect("a good endpoint");
+            let link = Link::new(idx, Arc::new(GrpcPort { endpoint, channel }));
+            *link.lock() =
                 state.map(|class| Description { numeric_class: class.to_owned(), slots: 1 }).map_err(ToOwned::to_owned);
-            Link { idx, channel: connect(&endpoint).expect("a good endpoint"), endpoint, state: Mutex::new(state) }
+            link
         };
         Fleet { links: states.into_iter().enumerate().map(link).collect() }
     }

@@ -1,5 +1,7 @@
 //! Ids for what nobody named.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use relief_core::{Digest, NameError, SurfaceId};
@@ -22,6 +24,23 @@ pub(crate) fn new_surface_id(now: SystemTime, nonce: u64) -> Result<SurfaceId, N
 pub(crate) fn surface_id_of(request_id: &str) -> Result<SurfaceId, NameError> {
     let digits = Digest::of_parts([b"relief surface request v1".as_slice(), request_id.as_bytes()]).to_string();
     format!("r-{}", &digits[..24]).parse()
+}
+
+/// Returns what tells a surface from any other of the same name, before or after it.
+pub(crate) fn incarnation(id: &SurfaceId, now: SystemTime, nonce: u64) -> String {
+    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_le_bytes();
+    let unique = [id.as_str().as_bytes(), &since_epoch, &nonce.to_le_bytes(), process_id().as_bytes()].concat();
+    Digest::of(&unique).to_string()[..16].to_owned()
+}
+
+/// What tells this process from any other, on whatever machine.
+pub(crate) fn process_id() -> String {
+    // Keyed by the system's random numbers, once for each process.
+    static ID: LazyLock<String> = LazyLock::new(|| {
+        let random = || RandomState::new().build_hasher().finish();
+        format!("{:016x}{:016x}", random(), random())
+    });
+    ID.clone()
 }
 
 fn process_bytes() -> [u8; 4] {

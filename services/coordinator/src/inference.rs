@@ -9,9 +9,8 @@ use relief_api::inference::v1::compute_logits_response::Part;
 use relief_api::{ApiError, ErrorReason, Retry};
 use relief_core::{InferenceSpec, NetworkId};
 use relief_store::{BlobPath, Store};
-use tonic::Streaming;
 
-use crate::fleet::{Fleet, Link};
+use crate::fleet::{Answers, Fleet, Link};
 use crate::reply::{next_message, of_later_version, read_refusal, stalled};
 use crate::subject::{Subject, SubjectFields};
 
@@ -28,12 +27,11 @@ pub(crate) struct PlannedInference {
 }
 
 /// Logits on their way, of which some are there.
-#[derive(Debug)]
 pub(crate) struct RunningInference {
     /// What the evaluator computes in.
     pub(crate) numeric_class: String,
     next: Option<Part>,
-    events: Streaming<ComputeLogitsResponse>,
+    events: Answers<ComputeLogitsResponse>,
     stall_timeout: Duration,
 }
 
@@ -71,7 +69,7 @@ impl PlannedInference {
                 Ok(running) => return Ok(running),
                 Err(error) if error.reason.retry() == Retry::Never => return Err(error),
                 Err(error) => {
-                    tracing::info!(evaluator = %link.endpoint, %error, "an evaluator does not compute logits");
+                    tracing::info!(evaluator = link.name, %error, "an evaluator does not compute logits");
                     refusal = Some(error);
                 }
             }
@@ -88,10 +86,9 @@ impl PlannedInference {
         numeric_class: String,
         stall_timeout: Duration,
     ) -> Result<RunningInference, ApiError> {
-        let mut client = link.client();
-        let opening = client.compute_logits(logits_to_wire(&self.request));
-        let opened = tokio::time::timeout(stall_timeout, opening).await.map_err(|_| stalled(stall_timeout))?;
-        let events = opened.map_err(|status| read_refusal(&status))?.into_inner();
+        let opening = link.port.compute_logits(logits_to_wire(&self.request));
+        let opened = tokio::time::timeout(stall_timeout, opening).await.map_err(|_| stalled(stall_timeout).error)?;
+        let events = opened.map_err(|status| read_refusal(&status).error)?;
         let mut running = RunningInference { numeric_class, next: None, events, stall_timeout };
         running.next = Some(running.read().await?);
         Ok(running)
@@ -112,7 +109,8 @@ impl RunningInference {
 
     async fn read(&mut self) -> Result<Part, ApiError> {
         loop {
-            match next_message(&mut self.events, self.stall_timeout).await?.map(|message| message.event) {
+            let message = next_message(&mut self.events, self.stall_timeout).await.map_err(|refused| refused.error)?;
+            match message.map(|message| message.event) {
                 Some(Some(Event::Heartbeat(_))) => {}
                 Some(Some(Event::Rows(rows))) => return Ok(Part::Rows(rows)),
                 Some(Some(Event::Summary(summary))) => return Ok(Part::Summary(summary)),

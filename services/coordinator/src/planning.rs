@@ -6,10 +6,9 @@ use std::time::SystemTime;
 use relief_api::convert::surface::SurfaceRequest;
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{BatchNormMode, PlaneGeometry, Split, SurfaceSpec};
-use relief_store::{Provenance, Store, rfc3339};
+use relief_store::{FoundNetwork, Provenance, Store, SurfaceRecord, rfc3339};
 
-use crate::direction::{Origin, measure};
-use crate::ledger::Ledger;
+use crate::direction::{MeasuredDirections, Origin, measure};
 use crate::subject::{Subject, SubjectFields, join, load_graph};
 
 /// Where a surface's request says what is evaluated.
@@ -20,19 +19,34 @@ const FIELDS: SubjectFields = SubjectFields {
     split: "spec.data.split",
 };
 
-/// A surface that can be computed.
+/// A surface that can be computed, of which nothing is stored yet.
 #[derive(Debug)]
 pub(crate) struct Planned {
     /// With the names that were found.
     pub(crate) spec: SurfaceSpec,
     pub(crate) provenance: Provenance,
     pub(crate) geometry: PlaneGeometry,
+    /// What an evaluator reads before its first point.
+    pub(crate) input_bytes: u64,
+    network: FoundNetwork,
+    directions: MeasuredDirections,
+}
+
+impl Planned {
+    /// Stores what was generated or drawn for it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn keep(&mut self, store: &Store) -> Result<(), ApiError> {
+        store.keep_network(self.network.clone()).await?;
+        self.directions.keep(store).await
+    }
 }
 
 /// Looks up what `request` names, checks that all of it fits together, and draws its directions.
 ///
 /// # Errors
-/// `NOT_FOUND` or `INVALID_FIELD`, with the field.
+/// `NOT_FOUND` or `INVALID_FIELD`, with the field. Nothing is stored.
 pub(crate) async fn plan_surface(
     store: &Store,
     request: SurfaceRequest,
@@ -61,19 +75,19 @@ pub(crate) async fn plan_surface(
         BatchNormMode::Recomputed => of_split("spec.plane.batch_norm", Split::Train).map(Some),
         BatchNormMode::Frozen | BatchNormMode::Interpolated => Ok(None),
     };
+    let onnx_bytes = store.load_found_network(&found.network).await?.len();
     let graph = load_graph(store, &found.network).await?;
     let parameters = store.load_checkpoint(&found.checkpoint.path, found.checkpoint.digest).await?;
-    let network = found.network.record.id.to_string();
-    let directions = measure(store, &network, Origin { graph, parameters }, plane).await;
-    let (also, statistics, mut directions) = all_of(also, statistics, directions)?;
-    // Nothing is refused from here on, so what was made may be stored.
-    let network = store.keep_network(found.network).await?;
-    directions.keep(store).await?;
+    let parameter_bytes: usize = parameters.values().map(|tensor| size_of_val(tensor.data())).sum();
+    let network = found.network.record.id.clone();
+    let directions = measure(store, &network.to_string(), Origin { graph, parameters }, plane).await;
+    let (also, statistics, directions) = all_of(also, statistics, directions)?;
 
+    let n_axes = directions.sources.len();
     let provenance = Provenance {
-        network_digest: network.digest,
+        network_digest: found.network.record.digest,
         checkpoint_digest: found.checkpoint.digest,
-        directions: directions.sources,
+        directions: directions.sources.clone(),
         samples: found.samples,
         also,
         statistics,
@@ -82,7 +96,14 @@ pub(crate) async fn plan_surface(
         created: rfc3339(SystemTime::now()),
         trace_id: None,
     };
-    Ok(Planned { spec: request.of(network.id), provenance, geometry: directions.geometry })
+    Ok(Planned {
+        spec: request.of(network),
+        provenance,
+        geometry: directions.geometry.clone(),
+        input_bytes: (onnx_bytes + parameter_bytes * (1 + n_axes)) as u64,
+        network: found.network,
+        directions,
+    })
 }
 
 /// All of them, or what is wrong with any.
@@ -100,19 +121,17 @@ fn all_of<A, B, C>(
     }
 }
 
-/// Reads from the store how far a surface is.
+/// Reads from the store how far a surface is: the tiles that are done, and how many of their points have no finite loss.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub(crate) async fn open_ledger(store: &Store, record: &relief_store::SurfaceRecord) -> Result<Ledger, ApiError> {
+pub(crate) async fn count_done(store: &Store, record: &SurfaceRecord) -> Result<(BTreeSet<u64>, u64), ApiError> {
     let done: BTreeSet<u64> = store.committed_tiles(record).await?;
     let n_non_finite = if done.is_empty() { 0 } else { count_non_finite(store, record).await? };
-    let mut ledger = Ledger::new(record.plan(), &done, n_non_finite);
-    ledger.reuse(&[], record.reuse.as_ref().map_or(0, |reuse| reuse.n_points));
-    Ok(ledger)
+    Ok((done, n_non_finite))
 }
 
-async fn count_non_finite(store: &Store, record: &relief_store::SurfaceRecord) -> Result<u64, ApiError> {
+async fn count_non_finite(store: &Store, record: &SurfaceRecord) -> Result<u64, ApiError> {
     use relief_core::PointFlag::{Finite, Never};
     let values = store.read_values(record).await?;
     let is_non_finite = |idx: &usize| values.splits().any(|split| !matches!(split.flags[*idx], Finite | Never));

@@ -177,9 +177,8 @@ pub(crate) fn join(first: ApiError, second: ApiError) -> ApiError {
         (true, _) => first,
         (_, true) => second,
         _ => ApiError {
-            reason: first.reason,
-            message: format!("{}; {}", first.message, second.message),
             violations: [first.violations, second.violations].concat(),
+            ..ApiError::new(first.reason, format!("{}; {}", first.message, second.message))
         },
     }
 }

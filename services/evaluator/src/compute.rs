@@ -3,6 +3,7 @@
 mod logits;
 mod tile;
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
@@ -69,6 +70,11 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, SessionError>) -> Result<T, ApiEr
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(error)) => Err(ApiError::new(ErrorReason::EvaluationFailed, error.to_string())),
+        Err(panic) if is_out_of_memory(&*panic) => {
+            let message =
+                "the device has not enough memory for a batch; start the evaluator with a smaller --batch-size";
+            Err(ApiError::new(ErrorReason::OutOfMemory, message))
+        }
         Err(_) => {
             let message = "the engine panicked; the log of this evaluator says where";
             Err(ApiError::new(ErrorReason::Internal, message))
@@ -76,6 +82,26 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, SessionError>) -> Result<T, ApiEr
     }
 }
 
+/// Whether an engine panicked for want of memory, which it has no other way to tell.
+fn is_out_of_memory(panic: &(dyn Any + Send)) -> bool {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or_default().to_lowercase();
+    ["out of memory", "outofmemory", "out_of_memory", "can't allocate"].iter().any(|words| text.contains(words))
+}
+
 fn handed_back() -> ApiError {
     ApiError::new(ErrorReason::ShuttingDown, "the evaluator hands back what it has not computed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_panics_fails_its_task_with_the_reason() {
+        let reason = |text: &'static str| guarded::<()>(|| panic!("{text}")).expect_err("a panic").reason;
+        assert_eq!(reason("CUDA_ERROR_OUT_OF_MEMORY: out of memory"), ErrorReason::OutOfMemory);
+        assert_eq!(reason("index out of bounds"), ErrorReason::Internal);
+        assert_eq!(guarded(|| Ok(7)), Ok(7));
+    }
 }

@@ -131,7 +131,7 @@ impl EvaluatorHandler {
         let opening = self.loader.open(&subject);
         let Some(session) = outlet.wait(&samples_done, opening).await else { return Ok(()) };
 
-        let n_directions = request.axes.len();
+        let (ticket, n_directions) = (request.ticket, request.axes.len());
         let points: Vec<Vec<f64>> =
             request.points.iter().map(|(x, y)| [*x, *y][..n_directions.min(2)].to_vec()).collect();
         let (events, mut computed) = mpsc::channel(points.len() + 1);
@@ -145,9 +145,11 @@ impl EvaluatorHandler {
         // Dropping the receiver tells the compute thread.
         while let Some(event) = outlet.wait(&samples_done, computed.recv()).await {
             let (event, is_last) = match event {
-                Some(TileEvent::Point { idx, values }) => (WireTileEvent::Point(point_to_wire(idx, values)), false),
+                Some(TileEvent::Point { idx, values }) => {
+                    (WireTileEvent::Point(point_to_wire(ticket, idx, values)), false)
+                }
                 Some(TileEvent::Finished { n_points, seconds }) => {
-                    let summary = wire::TileSummary { points: n_points, compute_seconds: seconds };
+                    let summary = wire::TileSummary { points: n_points, compute_seconds: seconds, ticket };
                     (WireTileEvent::Summary(summary), true)
                 }
                 Some(TileEvent::Failed(error)) => return Err(error),

@@ -20,5 +20,5 @@ async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Result<()
     let app = App::new(config.options(), store, shutdown.clone())?;
     let mut host = ServiceHost::new();
     app.add_to(&mut host);
-    Ok(host.run(config.listen, app.ready(), app.run(), shutdown, config.grace()).await?)
+    Ok(host.run(config.listen, app.ready(), async |_| app.run().await, shutdown, config.grace()).await?)
 }

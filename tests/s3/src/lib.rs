@@ -2,7 +2,8 @@
 //!
 //! What holds: the port is one that the system chose, nothing is left when the server is dropped, and of create-only
 //! puts of one object one succeeds, which s3s-fs, that looks first and writes then, does not see to by itself. It can be
-//! stopped and started again at the same address, and made to refuse or to be silent.
+//! stopped and started again at the same address, and made to refuse or to be silent. `relief-test-s3 DIRECTORY ADDRESS`
+//! is the same as a process, which can be killed.
 //!
 //! What it does not do: it keeps no promises about speed, and a put that replaces an object takes no condition.
 
@@ -44,6 +45,8 @@ pub enum Conduct {
     Refuse,
     /// They are never answered.
     Silent,
+    /// They are told to come again later, with 503.
+    Unavailable,
 }
 
 /// A server. It ends when it is dropped.
@@ -64,12 +67,8 @@ impl S3Server {
     /// When there is no place or no port for it.
     pub async fn start() -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
-        std::fs::create_dir(dir.path().join(BUCKET))?;
-        let files = FileSystem::new(dir.path()).map_err(|error| io::Error::other(format!("{error:?}")))?;
-        let mut builder = S3ServiceBuilder::new(files);
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let reservation = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let (address, service) = (reservation.local_addr()?, builder.build());
+        let (address, service) = (reservation.local_addr()?, service_over(dir.path())?);
         let conduct = watch::Sender::new(Conduct::Serve);
         let server = serve(address, service.clone(), conduct.subscribe())?;
         Ok(Self { address, _reservation: reservation, dir, service, conduct, server })
@@ -99,24 +98,19 @@ impl S3Server {
     /// The URL of a store below `prefix` in the bucket.
     #[must_use]
     pub fn url(&self, prefix: &str) -> String {
-        format!("s3://{BUCKET}/{prefix}")
+        url(prefix)
     }
 
     /// The environment variables that lead a client here and let it in, with those empty that would lead it elsewhere.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
-        [
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ALLOW_HTTP", "true"),
-            ("AWS_ENDPOINT", &format!("http://{}", self.address)),
-            ("AWS_ENDPOINT_URL", ""),
-            ("AWS_ENDPOINT_URL_S3", ""),
-            ("AWS_SESSION_TOKEN", ""),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+        variables(self.address)
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The directory that the bucket's objects lie in, each a file.
@@ -140,6 +134,48 @@ impl fmt::Debug for S3Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Server").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+/// The URL of a store below `prefix` in the bucket of every server.
+#[must_use]
+pub fn url(prefix: &str) -> String {
+    format!("s3://{BUCKET}/{prefix}")
+}
+
+/// The environment variables that lead a client to the server at `address` and let it in, with those empty that would
+/// lead it elsewhere.
+#[must_use]
+pub fn variables(address: SocketAddr) -> Vec<(String, String)> {
+    [
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ENDPOINT", &format!("http://{address}")),
+        ("AWS_ENDPOINT_URL", ""),
+        ("AWS_ENDPOINT_URL_S3", ""),
+        ("AWS_SESSION_TOKEN", ""),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// Serves the bucket in `dir`, made when it is absent, on `listener` until the end of the process.
+///
+/// # Errors
+/// When the directory cannot be used.
+pub async fn serve_directory(dir: &Path, listener: TcpListener) -> io::Result<()> {
+    let conduct = watch::Sender::new(Conduct::Serve);
+    accept(listener, service_over(dir)?, conduct.subscribe()).await;
+    Ok(())
+}
+
+fn service_over(dir: &Path) -> io::Result<S3Service> {
+    std::fs::create_dir_all(dir.join(BUCKET))?;
+    let files = FileSystem::new(dir).map_err(|error| io::Error::other(format!("{error:?}")))?;
+    let mut builder = S3ServiceBuilder::new(files);
+    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    Ok(builder.build())
 }
 
 /// A socket at `address`, which several may be bound to as long as only one of them listens.
@@ -172,7 +208,8 @@ async fn converse(stream: TcpStream, service: S3Service, conduct: watch::Receive
         async move {
             match conduct {
                 Conduct::Serve => {}
-                Conduct::Refuse => return Ok(refusal()),
+                Conduct::Refuse => return Ok(refusal(StatusCode::FORBIDDEN, "AccessDenied")),
+                Conduct::Unavailable => return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown")),
                 Conduct::Silent => std::future::pending().await,
             }
             let _creation = if is_creation { Some(creations.lock().await) } else { None };
@@ -183,9 +220,9 @@ async fn converse(stream: TcpStream, service: S3Service, conduct: watch::Receive
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), handle).await;
 }
 
-fn refusal() -> hyper::Response<Body> {
-    let text = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
-    let mut response = hyper::Response::new(Body::from(text.to_owned()));
-    *response.status_mut() = StatusCode::FORBIDDEN;
+fn refusal(status: StatusCode, code: &str) -> hyper::Response<Body> {
+    let text = format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>");
+    let mut response = hyper::Response::new(Body::from(text));
+    *response.status_mut() = status;
     response
 }

@@ -13,15 +13,20 @@ pub struct FileStamp {
     n_bytes: u64,
 }
 
-/// The content of every file below `folder`, and none for every folder, by path from there.
+/// The content of every file below `folder`, and none for every folder, by path from there. The lease of a store's
+/// coordinators, which is renewed all the time, is left out.
 ///
 /// # Errors
 /// When something cannot be read.
 pub fn contents(folder: &Path) -> anyhow::Result<BTreeMap<PathBuf, Option<Vec<u8>>>> {
     let mut contents = BTreeMap::new();
     for path in below(folder)? {
+        let inner = path.strip_prefix(folder)?;
+        if inner.components().any(|part| part.as_os_str() == "leases") {
+            continue;
+        }
         let content = if path.is_dir() { None } else { Some(fs::read(&path)?) };
-        contents.insert(path.strip_prefix(folder)?.to_owned(), content);
+        contents.insert(inner.to_owned(), content);
     }
     Ok(contents)
 }

@@ -21,14 +21,18 @@ const FOREIGN: [&str; 6] = ["RELIEF_", "OTEL_", "RUST_LOG", "AWS_", "GOOGLE_", "
 
 /// The start of a program that sees none of the caller's settings.
 pub(crate) fn command(program: Program) -> anyhow::Result<Command> {
-    let mut command = Command::new(program.path()?);
+    Ok(command_of(program.path()?))
+}
+
+fn command_of(path: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(path);
     for (variable, _) in env::vars_os() {
         if variable.to_str().is_some_and(|variable| FOREIGN.iter().any(|prefix| variable.starts_with(prefix))) {
             command.env_remove(variable);
         }
     }
     command.stdin(Stdio::null()).kill_on_drop(true);
-    Ok(command)
+    command
 }
 
 /// A process to be started.
@@ -37,6 +41,7 @@ pub struct Launch {
     program: Program,
     arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
+    survives_full_disks: bool,
 }
 
 /// A process that has been started, and its log. It is killed when this is dropped.
@@ -86,7 +91,7 @@ impl Launch {
     /// Returns the start of `program` without arguments.
     #[must_use]
     pub fn new(program: Program) -> Self {
-        Self { program, arguments: Vec::new(), variables: Vec::new() }
+        Self { program, arguments: Vec::new(), variables: Vec::new(), survives_full_disks: false }
     }
 
     /// Adds an argument.
@@ -103,8 +108,23 @@ impl Launch {
         self
     }
 
+    /// Has the process told of a write beyond its limit as of one on a full disk (see [`Process::limit_files`]); the system
+    /// would end it otherwise.
+    #[must_use]
+    pub fn surviving_full_disks(mut self) -> Self {
+        self.survives_full_disks = true;
+        self
+    }
+
     fn command(&self) -> anyhow::Result<Command> {
-        let mut command = command(self.program)?;
+        let mut command = match self.survives_full_disks {
+            true => {
+                let mut shell = command_of("sh");
+                shell.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]).arg(self.program.path()?);
+                shell
+            }
+            false => command(self.program)?,
+        };
         command.args(&self.arguments).env("RELIEF_LOG_FORMAT", "json").envs(self.variables.clone());
         command.stderr(Stdio::piped());
         Ok(command)
@@ -124,6 +144,19 @@ impl Launch {
     /// # Errors
     /// When it cannot be built or started, ends, or is not ready in time.
     pub async fn start(self) -> anyhow::Result<Process> {
+        let (name, services) = (self.program.name(), self.program.services());
+        let process = self.listening().await?;
+        for service in services {
+            process.client()?.until_serving(service).await.with_context(|| format!("{name} is not ready"))?;
+        }
+        Ok(process)
+    }
+
+    /// Starts the process and waits until it listens.
+    ///
+    /// # Errors
+    /// When it cannot be built or started, ends, or does not listen in time.
+    pub async fn listening(self) -> anyhow::Result<Process> {
         let name = self.program.name();
         let mut command = self.command()?;
         let mut child = command.stdout(Stdio::null()).spawn().with_context(|| format!("{name} does not start"))?;
@@ -134,9 +167,6 @@ impl Launch {
         // Until it is known, the address is that of nobody; the process is whole from here on, so that its log is shown.
         let mut process = Process { program: self.program, child, address: ([0, 0, 0, 0], 0).into(), log };
         process.address = process.logged(&format!("{name} listens"), listening_address).await?;
-        for service in self.program.services() {
-            process.client()?.until_serving(service).await.with_context(|| format!("{name} is not ready"))?;
-        }
         Ok(process)
     }
 }
@@ -201,11 +231,50 @@ impl Process {
     /// # Errors
     /// When it has ended already.
     pub fn terminate(&mut self) -> anyhow::Result<()> {
+        self.signal("TERM")
+    }
+
+    /// Stops it with SIGSTOP, as if its machine had been suspended.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn pause(&mut self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on with SIGCONT.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn go_on(&mut self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
         let name = self.program.name();
-        let Some(id) = self.child.id() else { bail!("{name} had ended before it was terminated") };
+        let Some(id) = self.id() else { bail!("{name} had ended before it was sent SIG{signal}") };
         // The shell has the call that the standard library lacks.
-        let status = std::process::Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status()?;
+        let status = std::process::Command::new("sh").args(["-c", &format!("kill -{signal} {id}")]).status()?;
         ensure!(status.success(), "{name} cannot be sent a signal");
+        Ok(())
+    }
+
+    /// The number of the process, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Has it write no file of more bytes, as on a disk that is full; none for no limit.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn limit_files(&self, most: Option<u64>) -> anyhow::Result<()> {
+        let id = self.id().context("it has ended")?;
+        let soft = most.map_or_else(|| "unlimited".to_owned(), |most| most.to_string());
+        let mut prlimit = std::process::Command::new("prlimit");
+        let status = prlimit.arg(format!("--pid={id}")).arg(format!("--fsize={soft}:unlimited")).status()?;
+        ensure!(status.success(), "the files of {id} cannot be limited");
         Ok(())
     }
 

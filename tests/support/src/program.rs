@@ -20,11 +20,14 @@ pub enum Program {
     Trainer,
     /// `relief up`: all of them in one process.
     Relief,
+    /// `relief-test-s3`: an object store.
+    S3,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Coordinator, Self::Evaluator, Self::Renderer, Self::Trainer, Self::Relief];
+    pub const ALL: [Self; 6] =
+        [Self::Coordinator, Self::Evaluator, Self::Renderer, Self::Trainer, Self::Relief, Self::S3];
 
     /// The name of the file, and of its package.
     #[must_use]
@@ -35,6 +38,7 @@ impl Program {
             Self::Renderer => "relief-renderer",
             Self::Trainer => "relief-trainer",
             Self::Relief => "relief",
+            Self::S3 => "relief-test-s3",
         }
     }
 
@@ -50,6 +54,7 @@ impl Program {
             Self::Evaluator => &["relief.evaluator.v1.EvaluatorService"],
             Self::Renderer => &["relief.plot.v1.PlotService"],
             Self::Trainer => &["relief.training.v1.TrainingService"],
+            Self::S3 => &[],
             Self::Relief => &[
                 "relief.catalog.v1.CatalogService",
                 "relief.evaluator.v1.EvaluatorService",

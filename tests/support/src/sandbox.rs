@@ -34,13 +34,17 @@ impl Sandbox {
         Ok(Self { dir: tempfile::tempdir()? })
     }
 
-    /// Returns another one with the same store in it.
+    /// Returns another one with the same store in it, which nobody leads.
     ///
     /// # Errors
     /// When it cannot be copied.
     pub fn copy(&self) -> anyhow::Result<Self> {
         let copy = Self::new()?;
         directory::copy(&self.store(), &copy.store())?;
+        let leases = copy.store().join("leases");
+        if leases.exists() {
+            std::fs::remove_dir_all(leases)?;
+        }
         Ok(copy)
     }
 

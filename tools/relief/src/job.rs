@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use relief_api::ErrorReason;
 use relief_api::job::v1::JobError;
 use relief_core::JobState;
 use tonic::Streaming;
@@ -79,6 +80,20 @@ fn conclude(name: &str, step: &Step, state: JobState) -> anyhow::Result<()> {
         }
         JobState::Cancelled => Err(CommandError::JobCancelled { name }.into()),
         JobState::Pending | JobState::Running | JobState::Succeeded => Ok(()),
+    }
+}
+
+/// Whether a job could not be followed further because the server went away, or handed over to another.
+pub(crate) fn is_lost(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<CommandError>() {
+        Some(CommandError::Refused(refusal)) => {
+            matches!(refusal.reason, ErrorReason::ShuttingDown | ErrorReason::NotLeader)
+        }
+        Some(error) => matches!(
+            error,
+            CommandError::Disconnected { .. } | CommandError::Unreachable { .. } | CommandError::JobLost { .. }
+        ),
+        None => false,
     }
 }
 

@@ -53,7 +53,7 @@ impl Platform {
         renderer.add_to(&mut host);
 
         let is_ready = CancellationToken::new();
-        let (ready, stop) = (is_ready.clone(), shutdown.clone());
+        let (ready, stop, advertised) = (is_ready.clone(), shutdown.clone(), endpoint.to_string());
         let services = tokio::spawn(async move {
             let all_ready = async {
                 tokio::join!(coordinator.ready(), evaluator.ready(), trainer.ready(), renderer.ready());
@@ -66,7 +66,7 @@ impl Platform {
                 served
             };
             let (served, (), (), (), ()) =
-                tokio::join!(serve, coordinator.run(), evaluator.run(), trainer.run(), renderer.run());
+                tokio::join!(serve, coordinator.run(advertised), evaluator.run(), trainer.run(), renderer.run());
             Ok(served?)
         });
         Ok(Self { address, endpoint, is_ready, shutdown, services })

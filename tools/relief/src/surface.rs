@@ -2,6 +2,9 @@
 
 mod view;
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use relief_api::catalog::v1::Split as WireSplit;
 use relief_api::convert::job::state_from_wire;
 use relief_api::convert::surface::{batch_norm_to_wire, direction_to_wire, split_to_wire};
@@ -32,8 +35,11 @@ pub(crate) async fn run(command: SurfaceCommand, client: &Client, output: Output
                 Some(dataset) => dataset.to_string(),
                 None => dataset_of(client, &arguments.checkpoint).await?,
             };
-            let surface =
-                create(client, with_directions(client, &arguments, spec(&arguments, dataset)?).await?).await?;
+            let spec = with_directions(client, &arguments, spec(&arguments, dataset)?).await?;
+            if arguments.dry_run {
+                return dry_run(client, output, spec).await;
+            }
+            let surface = create(client, spec).await?;
             output.print(|| to_json(&surface), || surface.name.clone())?;
             if arguments.watch { watch(client, &surface.name).await } else { Ok(()) }
         }
@@ -60,6 +66,16 @@ pub(crate) async fn create(client: &Client, spec: SurfaceSpec) -> anyhow::Result
     Ok(client.surfaces.required("surface", response.into_inner().surface)?)
 }
 
+/// Says what a surface would take.
+async fn dry_run(client: &Client, output: Output, spec: SurfaceSpec) -> anyhow::Result<()> {
+    let request = CreateSurfaceRequest { spec: Some(spec), validate_only: true, ..CreateSurfaceRequest::default() };
+    let response = client.surfaces().create_surface(request).await.map_err(|status| client.surfaces.refused(status))?;
+    let response = response.into_inner();
+    let surface = client.surfaces.required("surface", response.surface)?;
+    let plan = client.surfaces.required("plan", response.plan)?;
+    output.print(|| json!({"surface": to_json(&surface), "plan": view::plan_json(&plan)}), || view::plan(&plan))
+}
+
 async fn watch(client: &Client, name: &str) -> anyhow::Result<()> {
     job::until_interrupted(job(name, name), follow(client, name, name)).await
 }
@@ -68,13 +84,39 @@ fn job<'a>(name: &'a str, label: &'a str) -> Job<'a> {
     Job { noun: "surface", name, label, unit: "points" }
 }
 
-/// Shows the progress of a surface under `label` until it has succeeded.
+/// Shows the progress of a surface under `label` until it has succeeded. A server that goes away is waited for: the
+/// surface goes on when it, or another one, is back.
 pub(crate) async fn follow(client: &Client, name: &str, label: &str) -> anyhow::Result<()> {
+    let mut lost = None;
+    loop {
+        let is_told_of = Cell::new(false);
+        let error = match follow_once(client, name, label, &is_told_of).await {
+            Err(error) if job::is_lost(&error) && (is_told_of.get() || lost.is_some()) => error,
+            end => return end,
+        };
+        if is_told_of.get() {
+            output::note(&format!("{error:#}; waiting for it to come back"));
+            lost = Some(Instant::now());
+        }
+        if lost.is_some_and(|lost| lost.elapsed() > PATIENCE) {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// How long a server that was lost is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn follow_once(client: &Client, name: &str, label: &str, is_told_of: &Cell<bool>) -> anyhow::Result<()> {
     let request = WatchSurfaceRequest { name: name.to_owned(), after_revision: 0 };
     let changes =
         client.surfaces().watch_surface(request).await.map_err(|status| client.surfaces.refused(status))?.into_inner();
-    job::follow(&client.surfaces, job(name, label), changes, |change| change.surface.map(|surface| step(&surface)))
-        .await
+    let step = |change: wire::WatchSurfaceResponse| {
+        is_told_of.set(true);
+        change.surface.map(|surface| step(&surface))
+    };
+    job::follow(&client.surfaces, job(name, label), changes, step).await
 }
 
 fn step(surface: &Surface) -> Step {
@@ -86,6 +128,7 @@ fn step(surface: &Surface) -> Step {
         count(status.points_reused, "computed before"),
         count(status.points_non_finite, "not finite"),
         count(status.tiles_retried, "tiles retried"),
+        count(status.points_disputed, "POINTS DISPUTED"),
         Some(status.waiting_reason).filter(|reason| !reason.is_empty()).map(|reason| format!("waiting: {reason}")),
     ];
     Step {
@@ -191,6 +234,11 @@ fn spec(arguments: &CreateArguments, dataset: String) -> anyhow::Result<SurfaceS
         also_split: arguments.split.also.map_or(WireSplit::Unspecified, split_to_wire).into(),
         tile: arguments.tile.map(|tile| wire::TileShape { rows: tile.rows, columns: tile.columns }),
         fresh: arguments.fresh,
+        scheduling: Some(wire::Scheduling {
+            client: arguments.client.as_str().to_owned(),
+            priority: arguments.priority,
+            weight: arguments.weight,
+        }),
     })
 }
 

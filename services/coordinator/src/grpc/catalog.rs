@@ -1,5 +1,7 @@
 //! `relief.catalog.v1.CatalogService`.
 
+use std::sync::Arc;
+
 use relief_api::catalog::v1 as wire;
 use relief_api::catalog::v1::catalog_service_server::CatalogService;
 use relief_api::convert::catalog::{format_from_wire, storage_to_wire};
@@ -13,11 +15,13 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::assignment::{Match, Report};
 use crate::catalog::{self, SplitUpload, Upload};
 use crate::grpc::to_the_end;
+use crate::leadership::Leadership;
 
 /// Serves the catalog.
 #[derive(Debug)]
 pub(crate) struct CatalogHandler {
     pub(crate) store: Store,
+    pub(crate) leadership: Arc<Leadership>,
     pub(crate) max_import_bytes: usize,
 }
 
@@ -100,6 +104,21 @@ fn dataset_to_wire(record: &DatasetRecord) -> wire::Dataset {
     }
 }
 
+impl CatalogHandler {
+    /// Does what changes the store to its end, when this coordinator leads.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let term = self.leadership.term().await?;
+        to_the_end(async move {
+            term.mandate.hold().await?;
+            work.await
+        })
+        .await
+    }
+}
+
 #[tonic::async_trait]
 impl CatalogService for CatalogHandler {
     async fn get_network(
@@ -128,8 +147,10 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<wire::DeleteNetworkRequest>,
     ) -> Result<Response<wire::DeleteNetworkResponse>, Status> {
+        // Only the leader changes what is stored; asked first, so that nobody uploads for nothing.
+        self.leadership.term().await?;
         let (store, id) = (self.store.clone(), name(&request.get_ref().name)?);
-        to_the_end(async move { catalog::delete_network(&store, &id).await }).await?;
+        self.write(async move { catalog::delete_network(&store, &id).await }).await?;
         Ok(Response::new(wire::DeleteNetworkResponse {}))
     }
 
@@ -137,6 +158,8 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<Streaming<wire::ImportNetworkRequest>>,
     ) -> Result<Response<wire::ImportNetworkResponse>, Status> {
+        // Only the leader changes what is stored; asked first, so that nobody uploads for nothing.
+        self.leadership.term().await?;
         use wire::import_network_request::Part;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
@@ -152,7 +175,7 @@ impl CatalogService for CatalogHandler {
             upload.push(&chunk)?;
         }
         let (store, content) = (self.store.clone(), upload.finish()?);
-        let imported = to_the_end(async move { catalog::import_network(&store, &id, &content).await });
+        let imported = self.write(async move { catalog::import_network(&store, &id, &content).await });
         let (network, checkpoint, notes) = imported.await?;
         Ok(Response::new(wire::ImportNetworkResponse {
             network: Some(network_to_wire(&network)),
@@ -187,9 +210,11 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<wire::DeleteCheckpointRequest>,
     ) -> Result<Response<wire::DeleteCheckpointResponse>, Status> {
+        // Only the leader changes what is stored; asked first, so that nobody uploads for nothing.
+        self.leadership.term().await?;
         let id: CheckpointId = name(&request.get_ref().name)?;
         let store = self.store.clone();
-        to_the_end(async move { Ok(store.delete_checkpoint(&id).await?) }).await?;
+        self.write(async move { Ok(store.delete_checkpoint(&id).await?) }).await?;
         Ok(Response::new(wire::DeleteCheckpointResponse {}))
     }
 
@@ -197,6 +222,8 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<Streaming<wire::ImportCheckpointRequest>>,
     ) -> Result<Response<wire::ImportCheckpointResponse>, Status> {
+        // Only the leader changes what is stored; asked first, so that nobody uploads for nothing.
+        self.leadership.term().await?;
         use wire::import_checkpoint_request::Part;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
@@ -213,7 +240,7 @@ impl CatalogService for CatalogHandler {
             upload.push(&chunk)?;
         }
         let (store, content) = (self.store.clone(), upload.finish()?);
-        let imported = to_the_end(async move { catalog::import_checkpoint(&store, &id, &network, content).await });
+        let imported = self.write(async move { catalog::import_checkpoint(&store, &id, &network, content).await });
         let (record, report) = imported.await?;
         let skipped = report.skipped.iter().map(|skipped| skipped.name.clone());
         Ok(Response::new(wire::ImportCheckpointResponse {
@@ -227,6 +254,8 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<Streaming<wire::ImportDirectionRequest>>,
     ) -> Result<Response<wire::ImportDirectionResponse>, Status> {
+        // Only the leader changes what is stored; asked first, so that nobody uploads for nothing.
+        self.leadership.term().await?;
         use wire::import_direction_request::Part;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
@@ -241,7 +270,7 @@ impl CatalogService for CatalogHandler {
             upload.push(&chunk)?;
         }
         let (store, content) = (self.store.clone(), upload.finish()?);
-        let record = to_the_end(async move { Ok(store.import_direction(content).await?) }).await?;
+        let record = self.write(async move { Ok(store.import_direction(content).await?) }).await?;
         let direction = wire::Direction {
             name: DirectionName(record.digest).to_string(),
             n_bytes: record.n_bytes,
@@ -276,9 +305,11 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<wire::DeleteDatasetRequest>,
     ) -> Result<Response<wire::DeleteDatasetResponse>, Status> {
+        // Only the leader changes what is stored; asked first, so that nobody uploads for nothing.
+        self.leadership.term().await?;
         let id: DatasetId = name(&request.get_ref().name)?;
         let store = self.store.clone();
-        to_the_end(async move { Ok(store.delete_dataset(&id).await?) }).await?;
+        self.write(async move { Ok(store.delete_dataset(&id).await?) }).await?;
         Ok(Response::new(wire::DeleteDatasetResponse {}))
     }
 
@@ -286,6 +317,8 @@ impl CatalogService for CatalogHandler {
         &self,
         request: Request<Streaming<wire::ImportDatasetRequest>>,
     ) -> Result<Response<wire::ImportDatasetResponse>, Status> {
+        // Only the leader changes what is stored; asked first, so that nobody uploads for nothing.
+        self.leadership.term().await?;
         use wire::import_dataset_request::Part;
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part) else {
@@ -323,7 +356,7 @@ impl CatalogService for CatalogHandler {
             n_classes: (header.n_classes > 0).then_some(header.n_classes),
         };
         let store = self.store.clone();
-        let record = to_the_end(async move { catalog::import_dataset(&store, &id, upload).await }).await?;
+        let record = self.write(async move { catalog::import_dataset(&store, &id, upload).await }).await?;
         Ok(Response::new(wire::ImportDatasetResponse { dataset: Some(dataset_to_wire(&record)) }))
     }
 }

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::app::Surfaces;
+use crate::app::{SurfacePlan, Surfaces, describe_stored};
 use crate::grpc::to_the_end;
 use crate::job::{Job, Status as JobStatus};
 
@@ -106,6 +106,8 @@ fn status_to_wire(status: &JobStatus) -> wire::SurfaceStatus {
         tiles_done: tally.tiles_done,
         tiles_running: tally.tiles_running,
         tiles_retried: tally.tiles_retried,
+        tiles_hedged: tally.tiles_hedged,
+        points_disputed: tally.points_disputed,
         points_per_second: status.points_per_second,
         eta: is_at_work.then(|| duration(remaining / status.points_per_second)).flatten(),
         revision: status.revision,
@@ -118,7 +120,26 @@ fn status_to_wire(status: &JobStatus) -> wire::SurfaceStatus {
 }
 
 fn job_to_wire(job: &Job, status: &JobStatus) -> wire::Surface {
-    surface_to_wire(job.record(), status)
+    surface_to_wire(&job.record(), status)
+}
+
+/// What would be accepted, and what it would take.
+fn plan_to_wire(plan: &SurfacePlan, is_named: bool) -> wire::CreateSurfaceResponse {
+    let (record, status) = describe_stored(plan.record.clone());
+    let mut surface = whole_surface_to_wire(&record, &status);
+    if !is_named {
+        surface.name.clear();
+    }
+    let plan = wire::SurfacePlan {
+        points: status.tally.points_total,
+        points_reused: plan.n_reused,
+        tiles: status.tally.tiles_total,
+        samples: plan.n_samples,
+        result_bytes: plan.result_bytes,
+        input_bytes: plan.input_bytes,
+        evaluator_time: plan.evaluator_time.and_then(|time| duration(time.as_secs_f64())),
+    };
+    wire::CreateSurfaceResponse { surface: Some(surface), plan: Some(plan) }
 }
 
 #[tonic::async_trait]
@@ -137,10 +158,16 @@ impl SurfaceService for SurfaceHandler {
             id => Some(id.parse().map_err(|error: NameError| ApiError::field("surface_id", error.to_string()))?),
         };
         let mark = request_mark(&request)?;
+        let is_only_checked = request.validate_only;
         let (surfaces, request) = (Arc::clone(&self.surfaces), spec_from_wire(request.spec)?);
+        if is_only_checked {
+            let is_named = id.is_some();
+            let plan = surfaces.validate(id, mark, request).await?;
+            return Ok(Response::new(plan_to_wire(&plan, is_named)));
+        }
         let (record, status) = to_the_end(async move { surfaces.create(id, mark, request).await }).await?;
         let surface = whole_surface_to_wire(&record, &status);
-        Ok(Response::new(wire::CreateSurfaceResponse { surface: Some(surface) }))
+        Ok(Response::new(wire::CreateSurfaceResponse { surface: Some(surface), plan: None }))
     }
 
     async fn get_surface(
@@ -170,17 +197,22 @@ impl SurfaceService for SurfaceHandler {
         let id = name(&request.name)?;
         // One message of room: a slow watcher skips changes, it never holds up the work.
         let (sender, receiver) = mpsc::channel(1);
-        match self.surfaces.job(&id).await? {
-            Some(job) => {
-                let shutdown = self.shutdown.clone();
-                tokio::spawn(send_changes(job, request.after_revision, sender, shutdown));
-            }
-            None => {
-                let (record, status) = self.surfaces.get(&id).await?;
+        // One that has ended is told of by every coordinator, one at work by the one that leads.
+        loop {
+            let (record, status) = self.surfaces.get(&id).await?;
+            if status.state.is_final() {
                 let surface = Some(surface_to_wire(&record, &status));
                 // The receiver is below and the channel has room.
                 let _ = sender.try_send(Ok(wire::WatchSurfaceResponse { surface }));
+                break;
             }
+            // It may have ended between the two looks, and is then looked at once more.
+            if let Some((term, job)) = self.surfaces.job(&id).await? {
+                let (shutdown, over) = (self.shutdown.clone(), term.over().clone());
+                tokio::spawn(send_changes(job, request.after_revision, sender, over, shutdown));
+                break;
+            }
+            tokio::time::sleep(WATCH_INTERVAL).await;
         }
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
@@ -242,6 +274,7 @@ async fn send_changes(
     job: Arc<Job>,
     after_revision: u64,
     sender: mpsc::Sender<Result<wire::WatchSurfaceResponse, Status>>,
+    over: CancellationToken,
     shutdown: CancellationToken,
 ) {
     let mut changes = job.watch();
@@ -263,10 +296,14 @@ async fn send_changes(
         tokio::select! {
             changed = next => if changed.is_err() { return },
             () = sender.closed() => return,
-            () = shutdown.cancelled() => {
-                let stopping = ApiError::new(ErrorReason::ShuttingDown, "the coordinator is stopping; watch again");
+            // The shutdown is the end of every term.
+            () = over.cancelled() => {
+                let farewell = match shutdown.is_cancelled() {
+                    true => ApiError::new(ErrorReason::ShuttingDown, "the coordinator is stopping; watch again"),
+                    false => ApiError::not_leader(None),
+                };
                 // A watcher that has gone needs no farewell.
-                let _ = sender.try_send(Err(stopping.into()));
+                let _ = sender.try_send(Err(farewell.into()));
                 return;
             }
         }

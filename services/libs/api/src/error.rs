@@ -1,5 +1,6 @@
 //! Why a call is refused or a job fails: one closed set of reasons, mapped once.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use relief_store::{StoreError, StoreErrorKind};
@@ -7,6 +8,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 const DOMAIN: &str = "relief";
+/// The key of the leader's endpoint in the metadata of a refusal.
+const LEADER: &str = "leader";
 
 /// Why a call is refused or a job fails. Each has one gRPC code and one answer to "may it be tried again".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,8 +32,14 @@ pub enum ErrorReason {
     QueueFull,
     /// The object store cannot be reached, or answers with an error.
     StoreUnavailable,
+    /// The client has as many jobs as one may have.
+    QuotaExceeded,
+    /// Memory does not suffice for the work.
+    OutOfMemory,
     /// The service is stopping.
     ShuttingDown,
+    /// Another process leads; the refusal names where it is, if that is known.
+    NotLeader,
     /// No evaluator answers that could compute it.
     NoEvaluator,
     /// The same tile failed on several evaluators.
@@ -54,7 +63,7 @@ pub enum Retry {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidField,
         Self::InvalidContent,
         Self::NotFound,
@@ -64,7 +73,10 @@ impl ErrorReason {
         Self::DataCorrupt,
         Self::QueueFull,
         Self::StoreUnavailable,
+        Self::QuotaExceeded,
+        Self::OutOfMemory,
         Self::ShuttingDown,
+        Self::NotLeader,
         Self::NoEvaluator,
         Self::EvaluationFailed,
         Self::Cancelled,
@@ -83,7 +95,10 @@ impl ErrorReason {
             Self::DataCorrupt => ("DATA_CORRUPT", Code::DataLoss, Retry::Elsewhere),
             Self::QueueFull => ("QUEUE_FULL", Code::ResourceExhausted, Retry::Later),
             Self::StoreUnavailable => ("STORE_UNAVAILABLE", Code::Unavailable, Retry::Later),
+            Self::QuotaExceeded => ("QUOTA_EXCEEDED", Code::ResourceExhausted, Retry::Later),
+            Self::OutOfMemory => ("OUT_OF_MEMORY", Code::ResourceExhausted, Retry::Elsewhere),
             Self::ShuttingDown => ("SHUTTING_DOWN", Code::Unavailable, Retry::Later),
+            Self::NotLeader => ("NOT_LEADER", Code::Unavailable, Retry::Later),
             Self::NoEvaluator => ("NO_EVALUATOR", Code::Unavailable, Retry::Later),
             Self::EvaluationFailed => ("EVALUATION_FAILED", Code::Aborted, Retry::Elsewhere),
             Self::Cancelled => ("CANCELLED", Code::Cancelled, Retry::Never),
@@ -156,12 +171,24 @@ pub struct ApiError {
     pub message: String,
     /// The fields that are wrong, if any.
     pub violations: Vec<FieldViolation>,
+    /// Where the same call may pass, for [`ErrorReason::NotLeader`]: an endpoint.
+    pub leader: Option<String>,
 }
 
 impl ApiError {
     /// Returns a refusal for `reason` that says `message`.
     pub fn new(reason: ErrorReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), violations: Vec::new() }
+        Self { reason, message: message.into(), violations: Vec::new(), leader: None }
+    }
+
+    /// Returns the refusal of a process that does not lead, which knows the endpoint of the one that does, or not.
+    #[must_use]
+    pub fn not_leader(leader: Option<String>) -> Self {
+        let message = match &leader {
+            Some(leader) => format!("this coordinator stands by; the one at {leader} leads: ask there"),
+            None => "no coordinator leads at the moment; try again".to_owned(),
+        };
+        Self { leader, ..Self::new(ErrorReason::NotLeader, message) }
     }
 
     /// Returns the refusal of one field.
@@ -187,7 +214,8 @@ impl ApiError {
             };
             request.field_violations.iter().map(violation).collect()
         });
-        Self { reason, message: status.message().to_owned(), violations }
+        let leader = details.error_info().and_then(|info| info.metadata.get(LEADER)).cloned();
+        Self { reason, message: status.message().to_owned(), violations, leader }
     }
 }
 
@@ -198,6 +226,7 @@ impl From<StoreError> for ApiError {
             StoreErrorKind::AlreadyExists => ErrorReason::AlreadyExists,
             StoreErrorKind::Invalid => ErrorReason::InvalidContent,
             StoreErrorKind::FailedPrecondition => ErrorReason::WrongState,
+            StoreErrorKind::Superseded => ErrorReason::NotLeader,
             StoreErrorKind::Corrupt => ErrorReason::DataCorrupt,
             StoreErrorKind::Unavailable => ErrorReason::StoreUnavailable,
         };
@@ -214,14 +243,15 @@ impl From<StoreError> for ApiError {
             StoreError::Invalid { field, reason } => vec![FieldViolation { field, description: reason }],
             _ => Vec::new(),
         };
-        Self { reason, message, violations }
+        Self { reason, message, violations, leader: None }
     }
 }
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let mut details = ErrorDetails::new();
-        details.set_error_info(error.reason.as_str(), DOMAIN, std::collections::HashMap::new());
+        let metadata = error.leader.into_iter().map(|leader| (LEADER.to_owned(), leader));
+        details.set_error_info(error.reason.as_str(), DOMAIN, metadata.collect::<HashMap<_, _>>());
         for violation in &error.violations {
             details.add_bad_request_violation(&violation.field, &violation.description);
         }
@@ -274,7 +304,7 @@ impl Violations {
     #[must_use]
     pub fn into_error(self) -> ApiError {
         let lines: Vec<String> = self.0.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
-        ApiError { reason: ErrorReason::InvalidField, message: lines.join("; "), violations: self.0 }
+        ApiError { violations: self.0, ..ApiError::new(ErrorReason::InvalidField, lines.join("; ")) }
     }
 }
 
@@ -291,6 +321,12 @@ mod tests {
         let status = Status::from(error.clone());
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(ApiError::from_status(&status), error);
+    }
+
+    #[test]
+    fn a_refusal_names_the_leader() {
+        let error = ApiError::not_leader(Some("http://10.0.0.7:7373".to_owned()));
+        assert_eq!(ApiError::from_status(&Status::from(error.clone())), error);
     }
 
     #[test]

@@ -24,12 +24,16 @@ mod values;
 pub use axis::{Axis, AxisError, Grid};
 pub use digest::{Digest, DigestError};
 pub use direction::{DirectionAxis, Ignore, Normalization, random_direction};
-pub use name::{CheckpointId, CheckpointName, DatasetId, DirectionName, NameError, NetworkId, RunId, SurfaceId};
+pub use name::{
+    CheckpointId, CheckpointName, ClientId, DatasetId, DirectionName, NameError, NetworkId, RunId, SurfaceId,
+};
 pub use philox::Philox;
 pub use plane::{AxisGeometry, BatchNormMode, Direction, PlaneGeometry, TensorNorms, displace};
 pub use point::{PointFlag, PointValue, PointValues};
 pub use run::{Recipe, RecipeViolation, RunSpec};
-pub use spec::{DatasetSlice, DirectionSpec, InferenceSpec, Plane, Split, SurfaceSpec, SurfaceSpecError, UnknownWord};
+pub use spec::{
+    DatasetSlice, DirectionSpec, InferenceSpec, Plane, Scheduling, Split, SurfaceSpec, SurfaceSpecError, UnknownWord,
+};
 pub use state::{JobState, TransitionError};
 pub use tensor::{Tensor, TensorError, TensorMap};
 pub use tile::{Tile, TilePlan, TileShape, TileShapeError};

@@ -119,6 +119,17 @@ resource_id!(
     /// The name of a surface, `surfaces/ID`.
     SurfaceId, "a surface", "surfaces"
 );
+resource_id!(
+    /// The name of one who asks for work, `clients/ID`.
+    ClientId, "a client", "clients"
+);
+
+impl Default for ClientId {
+    /// Whoever gives no name.
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
 
 /// A set of parameters by name: an imported checkpoint, or a snapshot that a run wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

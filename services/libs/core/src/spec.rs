@@ -1,5 +1,6 @@
 //! What a surface is asked to be.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::axis::Grid;
 use crate::digest::Digest;
 use crate::direction::{Ignore, Normalization};
-use crate::name::{CheckpointName, DatasetId, NetworkId};
+use crate::name::{CheckpointName, ClientId, DatasetId, NetworkId};
 use crate::plane::BatchNormMode;
 use crate::tile::TileShape;
 
@@ -30,6 +31,34 @@ pub struct SurfaceSpec {
     /// Whether every point is computed, even those that other surfaces have; has no effect on any value.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fresh: bool,
+    /// Whose it is and how urgent; has no effect on any value.
+    #[serde(default)]
+    pub scheduling: Scheduling,
+}
+
+/// Whose a job is, and how it shares the evaluators with others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduling {
+    /// Who asks: clients share the evaluators, whatever the number of their jobs.
+    pub client: ClientId,
+    /// Higher comes first among the jobs of the same client, within [`Scheduling::PRIORITIES`].
+    pub priority: i32,
+    /// The part among the jobs of the same client and priority, within [`Scheduling::WEIGHTS`].
+    pub weight: u32,
+}
+
+impl Scheduling {
+    /// The priorities that there are.
+    pub const PRIORITIES: RangeInclusive<i32> = -100..=100;
+    /// The weights that there are.
+    pub const WEIGHTS: RangeInclusive<u32> = 1..=1000;
+}
+
+impl Default for Scheduling {
+    /// That of a job about which nothing was said: of the client `default`, with priority 0 and weight 1.
+    fn default() -> Self {
+        Self { client: ClientId::default(), priority: 0, weight: 1 }
+    }
 }
 
 /// An origin and the one or two directions that span a line or a plane from there.

@@ -79,7 +79,7 @@ impl ServiceHost {
     }
 
     /// Runs a service as a process: listens on `address` (port 0 takes a free one) and logs the address that was taken,
-    /// serves as [`ServiceHost::serve`] does, and beside that does `work`, which ends with `shutdown`. The end of
+    /// serves as [`ServiceHost::serve`] does, and beside that does `work`, which is told the address and ends with `shutdown`. The end of
     /// serving, whatever its cause, is the shutdown.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl ServiceHost {
         self,
         address: SocketAddr,
         ready: impl Future<Output = ()> + Send,
-        work: impl Future<Output = ()>,
+        work: impl AsyncFnOnce(SocketAddr),
         shutdown: CancellationToken,
         grace: Duration,
     ) -> Result<(), HostError> {
@@ -104,7 +104,7 @@ impl ServiceHost {
             stop.cancel();
             outcome
         };
-        let (outcome, ()) = tokio::join!(serving, work);
+        let (outcome, ()) = tokio::join!(serving, work(address));
         outcome
     }
 

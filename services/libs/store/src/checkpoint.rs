@@ -92,7 +92,7 @@ impl Store {
     /// When the backend fails or a record is damaged.
     pub async fn list_checkpoints(&self, page: &Page) -> Result<Listing<CheckpointRecord>, StoreError> {
         let read = |_, path: &_, json: &[u8]| from_json(path, json);
-        self.list_records(CheckpointId::COLLECTION, page, "", layout::checkpoint_record, read).await
+        self.list_records(CheckpointId::COLLECTION, page, layout::checkpoint_record, read).await
     }
 
     /// Deletes an imported checkpoint.

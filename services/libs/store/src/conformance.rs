@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,18 +17,19 @@ use object_store::{
     PutOptions, PutPayload, PutResult,
 };
 use relief_core::{
-    AxisGeometry, BatchNormMode, DatasetSlice, Digest, DirectionSpec, Grid, Ignore, Normalization, Plane,
+    AxisGeometry, BatchNormMode, DatasetSlice, Digest, DirectionSpec, Grid, Ignore, JobState, Normalization, Plane,
     PlaneGeometry, Split, SurfaceId, SurfaceSpec, TensorMap, TensorNorms,
 };
 use relief_test_s3::S3Server;
 
+use crate::change::LogPosition;
 use crate::cloud::Limits;
 use crate::dataset::DatasetImport;
 use crate::object::Objects;
 use crate::page::Page;
 use crate::run::SnapshotMetrics;
 use crate::store::Store;
-use crate::surface::{DirectionSource, Provenance, RequestMark, Reuse, SampleSource, SurfaceRecord};
+use crate::surface::{DirectionSource, Provenance, RequestMark, Reuse, SampleSource, SurfaceOutcome, SurfaceRecord};
 
 /// Runs `test` on a new store of every kind.
 pub(crate) async fn on_every_store(test: impl AsyncFn(&Store)) {
@@ -49,6 +51,11 @@ pub(crate) async fn everything(store: &Store) -> Vec<String> {
     let mut paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
     paths.sort_unstable();
     paths
+}
+
+/// The same store in a process of its own: nothing but its objects is shared.
+pub(crate) fn another_process(store: &Store) -> Store {
+    Store::over(store.objects.clone())
 }
 
 /// A store in which puts of objects whose path ends with `suffix` fail.
@@ -73,6 +80,7 @@ pub(crate) fn specification(grid: Grid, tile: &str) -> SurfaceSpec {
         also: None,
         tile: tile.parse().expect("a shape"),
         fresh: false,
+        scheduling: relief_core::Scheduling::default(),
     }
 }
 
@@ -101,6 +109,27 @@ pub(crate) fn new_surface(id: SurfaceId, spec: &SurfaceSpec) -> SurfaceRecord {
         request: Some(RequestMark { id: "a request".to_owned(), digest: Digest::of(b"request") }),
         reuse: None,
         outcome: None,
+        log: LogPosition::new("5eed".to_owned()),
+    }
+}
+
+/// A surface as `record`, to be made after that one was deleted.
+pub(crate) fn anew(record: SurfaceRecord) -> SurfaceRecord {
+    let log = LogPosition::new(format!("{}0", record.log.incarnation));
+    SurfaceRecord { reuse: None, outcome: None, log, ..record }
+}
+
+/// The end of a surface that had no points.
+pub(crate) fn outcome(state: JobState) -> SurfaceOutcome {
+    SurfaceOutcome {
+        state,
+        reason: None,
+        message: None,
+        points_done: 0,
+        points_non_finite: 0,
+        tiles_done: 0,
+        tiles_retried: 0,
+        ended: "2026-01-31T12:00:00.000Z".to_owned(),
     }
 }
 
@@ -326,7 +355,13 @@ fn every_operation_may_move_between_threads() {
     let record = new_surface(surface, &specification(grid, "1x2"));
     let tile = record.plan().tile(0).expect("a tile");
     moves(|| store.create_surface(&record));
-    moves(|| store.begin_surface(&record.id, "a", Reuse::default()));
+    moves(|| store.begin_surface(&record, 1, "a", Reuse::default()));
+    moves(|| store.take_up_surface(&record, 1));
+    moves(|| store.delete_surface(&record, 1));
+    moves(|| store.delete_damaged_surface(&record.id));
+    moves(|| store.complete_deletions());
+    moves(|| store.collect_orphans(Duration::ZERO));
+    moves(|| store.read_lease());
     moves(|| store.find_points(&record, "a"));
     moves(|| store.write_tile(&record, &tile, &[]));
     moves(|| store.committed_tiles(&record));

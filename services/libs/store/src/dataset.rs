@@ -262,7 +262,7 @@ impl Store {
     /// When the backend fails or a record is damaged.
     pub async fn list_datasets(&self, page: &Page) -> Result<Listing<DatasetRecord>, StoreError> {
         let read = |_, path: &_, json: &[u8]| from_json(path, json);
-        self.list_records(DatasetId::COLLECTION, page, "", layout::dataset_record, read).await
+        self.list_records(DatasetId::COLLECTION, page, layout::dataset_record, read).await
     }
 
     /// Deletes a dataset with all its splits.

@@ -1,13 +1,16 @@
-//! Directions given as files: safetensors, kept under their digest and used as they are.
+//! Directions as files, given or drawn: safetensors, kept under their digest and used as they are.
 
 use bytes::Bytes;
 use relief_core::{Digest, TensorMap};
+use serde::Serialize;
 
 use crate::error::{StoreError, chain};
 use crate::layout;
 use crate::object::offload;
+use crate::record::to_json;
 use crate::safetensor::decode_checkpoint;
 use crate::store::Store;
+use crate::timestamp;
 
 /// What is known of a stored direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,24 +41,57 @@ fn read(file: &[u8]) -> Result<TensorMap, String> {
     Ok(decoded.tensors)
 }
 
+/// What marks a direction as one that a user gave.
+#[derive(Debug, Serialize)]
+struct ImportMark {
+    /// When it was given, RFC 3339.
+    imported: String,
+}
+
+/// Checks the file of a direction.
+async fn checked(file: Bytes) -> Result<(Bytes, DirectionRecord), StoreError> {
+    let check = move || {
+        let tensors = read(&file).map_err(|reason| StoreError::invalid("direction", reason))?;
+        let (digest, n_bytes) = (Digest::of(&file), file.len() as u64);
+        Ok((file, DirectionRecord { digest, n_bytes, n_tensors: tensors.len() as u64 }))
+    };
+    offload(check).await?
+}
+
 impl Store {
-    /// Stores a direction; one that is there already stays as it is.
+    /// Stores a direction that a user gave; one that is there already stays as it is. It is kept although no surface
+    /// names it.
     ///
     /// # Errors
     /// `Invalid` when the file is no safetensors file of finite floating-point tensors.
     pub async fn import_direction(&self, file: Bytes) -> Result<DirectionRecord, StoreError> {
-        let (file, record) = offload(move || {
-            let tensors = read(&file).map_err(|reason| StoreError::invalid("direction", reason))?;
-            let (digest, n_bytes) = (Digest::of(&file), file.len() as u64);
-            Ok::<_, StoreError>((file, DirectionRecord { digest, n_bytes, n_tensors: tensors.len() as u64 }))
-        })
-        .await??;
-        let path = layout::direction(record.digest);
+        let (file, record) = checked(file).await?;
+        let mark = to_json("direction", &ImportMark { imported: timestamp::now() })?;
+        let _change = self.change().await;
+        // Before the file, which a collection of orphans could otherwise take for a drawn one.
+        self.objects.put_new(&layout::direction_mark(record.digest), mark).await?;
+        self.put_direction(record.digest, file).await?;
+        Ok(record)
+    }
+
+    /// Stores a direction that was drawn; one that is there already stays as it is. It is kept for as long as a surface
+    /// names it; see [`Store::collect_orphans`].
+    ///
+    /// # Errors
+    /// `Invalid` when the file is no safetensors file of finite floating-point tensors.
+    pub async fn keep_direction(&self, file: Bytes) -> Result<DirectionRecord, StoreError> {
+        let (file, record) = checked(file).await?;
+        self.put_direction(record.digest, file).await?;
+        Ok(record)
+    }
+
+    async fn put_direction(&self, digest: Digest, file: Bytes) -> Result<(), StoreError> {
+        let path = layout::direction(digest);
         if !self.objects.exists(&path).await? {
             // Whoever else puts it puts the same bytes.
             self.objects.put(&path, file).await?;
         }
-        Ok(record)
+        Ok(())
     }
 
     /// The file of a stored direction, with the digest verified.
@@ -97,10 +133,26 @@ mod tests {
             let record = store.import_direction(file.clone()).await.expect("an import");
             assert_eq!(record, DirectionRecord { digest: Digest::of(&file), n_bytes: file.len() as u64, n_tensors: 1 });
             assert_eq!(store.import_direction(file).await.expect("there already"), record);
-            assert_eq!(everything(store).await, [format!("directions/{}.safetensors", record.digest)]);
+            let of = |suffix| format!("directions/{}.{suffix}", record.digest);
+            assert_eq!(everything(store).await, [of("json"), of("safetensors")]);
             assert_eq!(store.load_direction(record.digest).await.expect("tensors"), tensors(0.5));
             let error = store.load_direction(Digest::of(b"else")).await.expect_err("none");
             assert_eq!(error.kind(), StoreErrorKind::NotFound);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_drawn_direction_has_no_mark_until_it_is_imported() {
+        on_every_store(async |store| {
+            let file = encode_checkpoint(&tensors(0.5)).expect("a file");
+            let record = store.keep_direction(file.clone()).await.expect("a direction");
+            assert_eq!(store.keep_direction(file.clone()).await.expect("there already"), record);
+            let of = |suffix| format!("directions/{}.{suffix}", record.digest);
+            assert_eq!(everything(store).await, [of("safetensors")]);
+            assert_eq!(store.load_direction(record.digest).await.expect("tensors"), tensors(0.5));
+            assert_eq!(store.import_direction(file).await.expect("an import"), record);
+            assert_eq!(everything(store).await, [of("json"), of("safetensors")]);
         })
         .await;
     }

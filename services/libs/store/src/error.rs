@@ -51,6 +51,12 @@ pub enum StoreError {
         /// The resource name.
         name: String,
     },
+    /// The caller knows an older state: another process has changed it, or led at a later epoch.
+    #[error("{name} was changed by another process meanwhile")]
+    Superseded {
+        /// The resource name.
+        name: String,
+    },
     /// The caller's data is bad.
     #[error("{field}: {reason}")]
     Invalid {
@@ -121,6 +127,8 @@ pub enum StoreErrorKind {
     Invalid,
     /// The thing is not in a state that allows it.
     FailedPrecondition,
+    /// The caller was overtaken by another process, and what it knows is out of date.
+    Superseded,
     /// Stored data is damaged or contradicts itself.
     Corrupt,
     /// The backend failed; trying again may help.
@@ -136,6 +144,7 @@ impl StoreError {
             Self::AlreadyExists { .. } => StoreErrorKind::AlreadyExists,
             Self::Url { .. } | Self::Unconditional { .. } | Self::Invalid { .. } => StoreErrorKind::Invalid,
             Self::Ended { .. } => StoreErrorKind::FailedPrecondition,
+            Self::Superseded { .. } => StoreErrorKind::Superseded,
             Self::Corrupt { .. } | Self::Conflict { .. } => StoreErrorKind::Corrupt,
             Self::Open { .. }
             | Self::Read { .. }
@@ -176,6 +185,10 @@ impl StoreError {
 
     pub(crate) fn not_found(name: impl ToString) -> Self {
         Self::NotFound { name: name.to_string() }
+    }
+
+    pub(crate) fn superseded(name: impl ToString) -> Self {
+        Self::Superseded { name: name.to_string() }
     }
 
     pub(crate) fn already_exists(name: impl ToString) -> Self {

@@ -4,17 +4,22 @@
 //! networks/ID/network.onnx                  network.json
 //! checkpoints/ID/checkpoint.safetensors     checkpoint.json
 //! datasets/ID/train-inputs.idx ...          dataset.json
-//! directions/                               DIGEST.safetensors
+//! directions/DIGEST.json                    DIGEST.safetensors
 //! runs/ID/run.json  status.json
 //! runs/ID/snapshots/EPOCH.safetensors       EPOCH.json
 //! runs/ID/metrics/EPOCH.jsonl
 //! surfaces/ID.zarr/...                      zarr.json
+//! changes/ID.INCARNATION/NNNNNNNN.json      what became of that surface, from 1; the last entry tells everything
 //! points/KEY/ID                             a hint: which surfaces may hold values of KEY
+//! leases/coordinator/N...N.json             who leads, in 20 digits; the entry with the highest number counts
 //! store.json                                in buckets only
 //! ```
 //!
-//! What stands on the right is put last and is the commit: without it, the rest does not exist. `store.json` says only
-//! that conditional writes were seen to be honoured.
+//! A file that stands on the right is put last and is the commit: without it, the rest does not exist. A surface's
+//! record, its changes and the entries of the lease are put where there is nothing, and never replaced; a surface whose
+//! last change is `deleted` does not exist either, whatever is left of it. `directions/DIGEST.json` marks a direction
+//! that a user gave, which is kept although no surface names it. `store.json` says only that conditional writes were
+//! seen to be honoured.
 
 use std::fmt;
 use std::str::FromStr;
@@ -182,14 +187,60 @@ pub(crate) fn surface_record(id: &SurfaceId) -> Path {
     surface(id).join("zarr.json")
 }
 
+/// Where the changes of all surfaces lie: outside their groups, in which Zarr readers would stumble over them.
+pub(crate) const CHANGES: &str = "changes";
+
+/// The name of the log of one surface among those that had its name.
+pub(crate) fn change_log_name(id: &SurfaceId, incarnation: &str) -> String {
+    format!("{}.{incarnation}", id.as_str())
+}
+
+/// The surface and the incarnation that a log is called after.
+pub(crate) fn change_log_owner(name: &str) -> Option<(SurfaceId, &str)> {
+    let (id, incarnation) = name.rsplit_once('.')?;
+    Some((id.parse().ok()?, incarnation))
+}
+
+pub(crate) fn change_log(id: &SurfaceId, incarnation: &str) -> Path {
+    collection(CHANGES).join(change_log_name(id, incarnation))
+}
+
+pub(crate) fn change(id: &SurfaceId, incarnation: &str, number: u64) -> Path {
+    change_log(id, incarnation).join(format!("{number:08}.json"))
+}
+
+/// The history of who leads the coordinators.
+pub(crate) fn leases() -> Path {
+    collection("leases").join("coordinator")
+}
+
+pub(crate) fn lease(sequence: u64) -> Path {
+    leases().join(format!("{sequence:020}.json"))
+}
+
+/// The number that an entry of a log or of the lease is called after.
+pub(crate) fn entry_number(path: &Path) -> Option<u64> {
+    let digits = path.filename()?.strip_suffix(".json")?;
+    digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+pub(crate) const DIRECTIONS: &str = "directions";
+
 /// The file of a direction, which is its own commit: it lies under the digest of its content.
 pub(crate) fn direction(digest: Digest) -> Path {
-    collection("directions").join(format!("{digest}.safetensors"))
+    collection(DIRECTIONS).join(format!("{digest}.safetensors"))
 }
+
+/// What marks a direction as given by a user.
+pub(crate) fn direction_mark(digest: Digest) -> Path {
+    collection(DIRECTIONS).join(format!("{digest}.json"))
+}
+
+pub(crate) const POINTS: &str = "points";
 
 /// Where the surfaces are named that may hold values of `key`.
 pub(crate) fn points(key: Digest) -> Path {
-    collection("points").join(key.to_string())
+    collection(POINTS).join(key.to_string())
 }
 
 /// The object with the Zarr key `key` in the surface's group.
@@ -219,6 +270,25 @@ mod tests {
     }
 
     #[test]
+    fn a_log_tells_whose_it_is() {
+        for id in ["s", "s-1", "a.b", "a."] {
+            let id: SurfaceId = id.parse().expect("an id");
+            assert_eq!(change_log_owner(&change_log_name(&id, "0af")), Some((id, "0af")));
+        }
+        assert_eq!(change_log_owner("s"), None);
+    }
+
+    #[test]
+    fn entries_are_numbered_in_digits() {
+        assert_eq!(entry_number(&lease(u64::MAX)), Some(u64::MAX));
+        assert_eq!(entry_number(&lease(7)), Some(7));
+        assert_eq!(lease(7).as_ref(), "leases/coordinator/00000000000000000007.json");
+        for other in ["a/+1.json", "a/1.txt", "a/.json", "a/1"] {
+            assert_eq!(entry_number(&Path::from(other)), None, "{other}");
+        }
+    }
+
+    #[test]
     fn paths_that_leave_the_store_or_name_other_objects_are_refused() {
         for bad in [
             "",
@@ -237,6 +307,7 @@ mod tests {
             "runs/r/snapshots/../run.json",
             "runs/r/run.json",
             "directions/ba78.safetensors",
+            "directions/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.json",
             "networks/%2e%2e/network.onnx",
         ] {
             assert_eq!(bad.parse::<BlobPath>(), Err(BlobPathError(bad.to_owned())), "{bad}");

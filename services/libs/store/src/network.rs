@@ -119,7 +119,7 @@ impl Store {
     /// When the backend fails or a record is damaged.
     pub async fn list_networks(&self, page: &Page) -> Result<Listing<NetworkRecord>, StoreError> {
         let read = |_, path: &_, json: &[u8]| from_json(path, json);
-        self.list_records(NetworkId::COLLECTION, page, "", layout::network_record, read).await
+        self.list_records(NetworkId::COLLECTION, page, layout::network_record, read).await
     }
 
     /// Deletes a network.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -29,6 +30,25 @@ const N_PARTS: usize = 4;
 
 /// What is put at the root of a bucket to see whether its server honours conditions.
 const MARKER: &str = "{\n  \"format\": \"relief\"\n}\n";
+
+/// What a create-only put found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// Nothing was there, and the object is now.
+    New,
+    /// The very same bytes were there.
+    Same,
+    /// Other bytes were there and stay; none when they are gone again.
+    Other(Option<Bytes>),
+}
+
+/// An object as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObjectEntry {
+    pub(crate) path: Path,
+    pub(crate) n_bytes: u64,
+    pub(crate) modified: SystemTime,
+}
 
 #[derive(Clone)]
 pub(crate) struct Objects {
@@ -153,6 +173,16 @@ impl Objects {
         }
     }
 
+    /// Puts an object where there is none, or says what is there instead. Where a bucket's answer was lost and the put
+    /// was made again, that is the same.
+    pub(crate) async fn place(&self, path: &Path, bytes: Bytes) -> Result<Placed, StoreError> {
+        if self.put_new(path, bytes.clone()).await? {
+            return Ok(Placed::New);
+        }
+        let there = self.get(path).await?;
+        Ok(if there.as_ref() == Some(&bytes) { Placed::Same } else { Placed::Other(there) })
+    }
+
     /// Deletes an object; one that is not there is deleted already.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), StoreError> {
         match self.backend.delete(path).await {
@@ -163,7 +193,11 @@ impl Objects {
 
     /// Deletes every object below `prefix`.
     pub(crate) async fn delete_below(&self, prefix: &Path) -> Result<(), StoreError> {
-        let paths = self.list(prefix).await?;
+        self.delete_all(prefix, self.list(prefix).await?).await
+    }
+
+    /// Deletes the objects at `paths`, all of which lie below `prefix`; those that are not there are deleted already.
+    pub(crate) async fn delete_all(&self, prefix: &Path, paths: Vec<Path>) -> Result<(), StoreError> {
         let mut deletions = self.backend.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
         while let Some(deleted) = deletions.next().await {
             match deleted {
@@ -180,6 +214,17 @@ impl Objects {
     pub(crate) async fn list(&self, prefix: &Path) -> Result<Vec<Path>, StoreError> {
         let paths = self.backend.list(Some(prefix)).map_ok(|object| object.location).try_collect().await;
         paths.map_err(|source| StoreError::List { path: prefix.to_string(), source: self.reason(source) })
+    }
+
+    /// All objects below `prefix`, at any depth, in no order.
+    pub(crate) async fn list_entries(&self, prefix: &Path) -> Result<Vec<ObjectEntry>, StoreError> {
+        let entries = self.backend.list(Some(prefix)).map_ok(|object| ObjectEntry {
+            path: object.location,
+            n_bytes: object.size,
+            modified: object.last_modified.into(),
+        });
+        let entries = entries.try_collect().await;
+        entries.map_err(|source| StoreError::List { path: prefix.to_string(), source: self.reason(source) })
     }
 
     /// The names directly below `prefix` that have objects below them.

@@ -103,36 +103,53 @@ impl Store {
         self.objects.delete_below(prefix).await
     }
 
-    /// A page of the things in a collection, in the order of their ids. What lies there has the name of its id
-    /// and `suffix`, `path_of` says where its record is; names that are no ids and things without a record are left out.
+    /// A page of the things in a collection that have a record, in the order of their ids.
     pub(crate) async fn list_records<I: FromStr, T>(
         &self,
         collection: &'static str,
         page: &Page,
-        suffix: &'static str,
         path_of: impl Fn(&I) -> Path,
         read: impl Fn(I, &Path, &[u8]) -> Result<T, StoreError>,
     ) -> Result<Listing<T>, StoreError> {
+        let get = |id: I| {
+            let path = path_of(&id);
+            async move { Ok(self.objects.get(&path).await?.map(|json| (id, path, json))) }
+        };
+        let Listing { items, next } = self.list_things(collection, page, "", get).await?;
+        let items = items.into_iter().map(|(id, path, json)| read(id, &path, &json)).collect::<Result<_, _>>()?;
+        Ok(Listing { items, next })
+    }
+
+    /// A page of the things in a collection, in the order of their ids. What lies there has the name of its id
+    /// and `suffix`, `get` reads it; names that are no ids and things of which there is nothing to get are left out.
+    pub(crate) async fn list_things<I: FromStr, T, F>(
+        &self,
+        collection: &'static str,
+        page: &Page,
+        suffix: &'static str,
+        get: impl Fn(I) -> F,
+    ) -> Result<Listing<T>, StoreError>
+    where
+        F: Future<Output = Result<Option<T>, StoreError>>,
+    {
         let names = self.objects.list_children(&layout::collection(collection)).await?;
         let ids = names.iter().filter_map(|name| name.strip_suffix(suffix)).filter(|id| page.holds(id));
         let mut ids: Vec<(String, I)> = ids.filter_map(|text| Some((text.to_owned(), text.parse().ok()?))).collect();
         // The order of the names is not that of the ids where a suffix was cut off.
         ids.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-        let reads: Vec<_> = ids.into_iter().map(|(text, id)| (text, path_of(&id), id)).collect();
-        let mut records = futures::stream::iter(reads)
-            .map(
-                |(text, path, id)| async move { Ok::<_, StoreError>((text, id, self.objects.get(&path).await?, path)) },
-            )
+        let gets: Vec<_> = ids.into_iter().map(|(text, id)| (text, get(id))).collect();
+        let mut things = futures::stream::iter(gets)
+            .map(|(text, got)| async move { Ok::<_, StoreError>((text, got.await?)) })
             .buffered(N_CONCURRENT);
         let mut listing = Listing { items: Vec::new(), next: None };
         let mut last = None;
-        while let Some((text, id, json, path)) = records.try_next().await? {
-            let Some(json) = json else { continue };
+        while let Some((text, thing)) = things.try_next().await? {
+            let Some(thing) = thing else { continue };
             if listing.items.len() == page.size() {
                 listing.next = last;
                 break;
             }
-            listing.items.push(read(id, &path, &json)?);
+            listing.items.push(thing);
             last = Some(text);
         }
         Ok(listing)

@@ -112,7 +112,7 @@ impl Store {
     /// When the backend fails or a record is no `T`.
     pub async fn list_runs<T: DeserializeOwned>(&self, page: &Page) -> Result<Listing<(RunId, T)>, StoreError> {
         let read = |id, path: &_, json: &[u8]| Ok((id, from_json(path, json)?));
-        self.list_records(RunId::COLLECTION, page, "", layout::run_record, read).await
+        self.list_records(RunId::COLLECTION, page, layout::run_record, read).await
     }
 
     /// Deletes a run with its snapshots and metrics.

@@ -1,5 +1,7 @@
 //! Surfaces: what was asked for, where it came from and how it ended.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use object_store::path::Path;
 use relief_core::{Digest, JobState, PlaneGeometry, SurfaceId, SurfaceSpec, TilePlan};
@@ -7,8 +9,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::change::{LogPosition, StoredSurface};
 use crate::error::StoreError;
 use crate::layout;
+use crate::object::Placed;
 use crate::page::{Listing, Page};
 use crate::store::Store;
 use crate::zarr::{self, SurfaceArrays};
@@ -30,6 +34,8 @@ pub struct SurfaceRecord {
     pub reuse: Option<Reuse>,
     /// How it ended; none while it is at work.
     pub outcome: Option<SurfaceOutcome>,
+    /// The last of its changes that is known.
+    pub log: LogPosition,
 }
 
 impl SurfaceRecord {
@@ -37,6 +43,15 @@ impl SurfaceRecord {
     #[must_use]
     pub fn plan(&self) -> TilePlan {
         TilePlan::new(self.spec.grid, self.spec.tile)
+    }
+
+    /// What its values and coordinates take in the store when all are there, in bytes.
+    #[must_use]
+    pub fn n_value_bytes(&self) -> u64 {
+        let grid = self.spec.grid;
+        // Three numbers of 64 bits and a flag.
+        let per_point = 25 * (1 + u64::from(self.spec.also.is_some()));
+        grid.n_points() * per_point + 8 * (u64::from(grid.n_rows()) + u64::from(grid.n_columns()))
     }
 
     pub(crate) fn arrays(&self) -> Result<SurfaceArrays, StoreError> {
@@ -146,8 +161,7 @@ const SPECIFICATION: &str = "specification";
 const PROVENANCE: &str = "provenance";
 const GEOMETRY: &str = "geometry";
 const REQUEST: &str = "request";
-const REUSE: &str = "reuse";
-const OUTCOME: &str = "outcome";
+const INCARNATION: &str = "incarnation";
 
 fn attribute(attributes: &mut Map<String, Value>, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
     let value = serde_json::to_value(value).map_err(|error| StoreError::invalid(key, error))?;
@@ -155,6 +169,7 @@ fn attribute(attributes: &mut Map<String, Value>, key: &str, value: &impl Serial
     Ok(())
 }
 
+/// What is stored of a surface when it is created; what becomes of it is in its log.
 fn metadata(record: &SurfaceRecord) -> Result<Bytes, StoreError> {
     let mut attributes = Map::new();
     attribute(&mut attributes, SPECIFICATION, &record.spec)?;
@@ -163,12 +178,7 @@ fn metadata(record: &SurfaceRecord) -> Result<Bytes, StoreError> {
     if let Some(request) = &record.request {
         attribute(&mut attributes, REQUEST, request)?;
     }
-    if let Some(reuse) = &record.reuse {
-        attribute(&mut attributes, REUSE, reuse)?;
-    }
-    if let Some(outcome) = &record.outcome {
-        attribute(&mut attributes, OUTCOME, outcome)?;
-    }
+    attribute(&mut attributes, INCARNATION, &record.log.incarnation)?;
     zarr::group_metadata(attributes)
 }
 
@@ -183,112 +193,140 @@ fn read_record(id: SurfaceId, path: &Path, json: &[u8]) -> Result<SurfaceRecord,
     let provenance = take(&mut attributes, PROVENANCE).map_err(corrupt)?;
     let geometry = take(&mut attributes, GEOMETRY).map_err(corrupt)?;
     let request = take(&mut attributes, REQUEST).map_err(corrupt)?;
-    let reuse = take(&mut attributes, REUSE).map_err(corrupt)?;
-    let outcome = take(&mut attributes, OUTCOME).map_err(corrupt)?;
-    Ok(SurfaceRecord { id, spec, provenance, geometry, request, reuse, outcome })
+    let log = LogPosition::new(take(&mut attributes, INCARNATION).map_err(corrupt)?);
+    log.check().map_err(|reason| corrupt(format!("attribute `{INCARNATION}`: {reason}")))?;
+    Ok(SurfaceRecord { id, spec, provenance, geometry, request, reuse: None, outcome: None, log })
+}
+
+/// Everything that is put for a new surface but its record.
+fn parts(record: &SurfaceRecord) -> Result<Vec<(Path, Bytes)>, StoreError> {
+    let (id, grid, arrays) = (&record.id, record.spec.grid, record.arrays()?);
+    let mut parts = Vec::new();
+    for array in arrays.all() {
+        parts.push((layout::surface_object(id, &array.metadata_key()), array.metadata()?));
+    }
+    let y = grid.y.map_or_else(|| vec![0.0], |y| y.coordinates());
+    for (array, values) in [(&arrays.x, grid.x.coordinates()), (&arrays.y, y)] {
+        let chunk = array.encode(&values, values.len())?;
+        parts.push((layout::surface_object(id, &array.chunk_key(&[0])), chunk));
+    }
+    Ok(parts)
 }
 
 impl Store {
-    /// Stores a new surface without values.
+    /// Stores a new surface without values. Its incarnation must be one that no surface of that name had.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name is taken; `Invalid` when the specification contradicts itself. Nothing is left
+    /// `AlreadyExists` when the name is taken, or another process is taking it; `Invalid` when the specification
+    /// contradicts itself, the incarnation is none or was used before, or the record tells of changes. Nothing is left
     /// behind when the backend fails.
     pub async fn create_surface(&self, record: &SurfaceRecord) -> Result<(), StoreError> {
-        let SurfaceRecord { id, spec, .. } = record;
+        let SurfaceRecord { id, spec, log, .. } = record;
         spec.validate().map_err(|error| StoreError::invalid("specification", error))?;
-        let arrays = record.arrays()?;
-        let json = metadata(record)?;
-        let mut puts = Vec::new();
-        for array in arrays.all() {
-            puts.push((layout::surface_object(id, &array.metadata_key()), array.metadata()?));
+        log.check().map_err(|reason| StoreError::invalid(INCARNATION, reason))?;
+        if log.n_changes > 0 || record.reuse.is_some() || record.outcome.is_some() {
+            return Err(StoreError::invalid("surface", "a new one has no changes yet"));
         }
-        let y = spec.grid.y.map_or_else(|| vec![0.0], |y| y.coordinates());
-        for (array, values) in [(&arrays.x, spec.grid.x.coordinates()), (&arrays.y, y)] {
-            let chunk = array.encode(&values, values.len())?;
-            puts.push((layout::surface_object(id, &array.chunk_key(&[0])), chunk));
-        }
+        let (parts, json) = (parts(record)?, metadata(record)?);
         let _change = self.change().await;
-        let path = layout::surface_record(id);
-        if self.objects.exists(&path).await? {
+        self.clear_name(id).await?;
+        if self.count_changes(id, &log.incarnation).await? > 0 {
+            return Err(StoreError::invalid(INCARNATION, format!("`{}` was used before", log.incarnation)));
+        }
+        self.put_group(id, &parts, json).await
+    }
+
+    /// Removes what a deletion or a creation that was interrupted left of `id`: it would count as part of a new one.
+    async fn clear_name(&self, id: &SurfaceId) -> Result<(), StoreError> {
+        match self.find_surface(id).await {
+            Ok(None) => {}
+            Ok(Some(stored)) if stored.is_deleted => self.remove_deleted(&stored.record).await?,
+            Ok(Some(_)) | Err(StoreError::Corrupt { .. }) => return Err(StoreError::already_exists(id)),
+            Err(error) => return Err(error),
+        }
+        let (group, record) = (layout::surface(id), layout::surface_record(id));
+        let remains = self.objects.list(&group).await?;
+        // What another process commits meanwhile is its own: only what was seen without a record is deleted.
+        if remains.contains(&record) {
             return Err(StoreError::already_exists(id));
         }
-        // A deletion that was interrupted after the commit leaves chunks that would count as tiles of this surface.
-        self.objects.delete_below(&layout::surface(id)).await?;
-        self.commit(&id.to_string(), &layout::surface(id), &path, json, puts).await
+        self.objects.delete_all(&group, remains).await
+    }
+
+    /// Puts the objects of a new group, the record last, each where there is none.
+    async fn put_group(&self, id: &SurfaceId, parts: &[(Path, Bytes)], record: Bytes) -> Result<(), StoreError> {
+        let record = (layout::surface_record(id), record);
+        let mut put = Vec::new();
+        for (path, bytes) in parts.iter().chain([&record]) {
+            match self.objects.place(path, bytes.clone()).await {
+                Ok(Placed::New) => put.push(path.clone()),
+                Ok(Placed::Same) => {}
+                // Another process was first; what it found there of this one is its own by now.
+                Ok(Placed::Other(_)) => return Err(StoreError::already_exists(id)),
+                Err(error) => {
+                    // Where a record has come to be after all, what lies there belongs to it. The first error tells
+                    // why; a second one, of the same backend, would not help.
+                    if matches!(self.objects.exists(&record.0).await, Ok(false)) {
+                        let _ = self.objects.delete_all(&layout::surface(id), put).await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        // The surface exists by now: what cannot be looked at is taken to be as it was put.
+        let checks = parts.iter().map(|(path, bytes)| self.put_back(path, bytes));
+        let _ = futures::future::try_join_all(checks).await;
+        Ok(())
+    }
+
+    /// Puts a part of a surface once more if it is not as it was put: another process may have taken it for the remains
+    /// of a creation that was interrupted, until it found that the record is there.
+    async fn put_back(&self, path: &Path, bytes: &Bytes) -> Result<(), StoreError> {
+        if self.objects.get(path).await?.as_ref() == Some(bytes) {
+            return Ok(());
+        }
+        self.objects.put(path, bytes.clone()).await
+    }
+
+    /// A surface as it was created, whatever became of it; or none.
+    pub(crate) async fn created_surface(&self, id: &SurfaceId) -> Result<Option<SurfaceRecord>, StoreError> {
+        let path = layout::surface_record(id);
+        let json = self.objects.get(&path).await?;
+        json.map(|json| read_record(id.clone(), &path, &json)).transpose()
     }
 
     /// A surface without its values.
     ///
     /// # Errors
-    /// `NotFound` when there is none of that name.
+    /// `NotFound` when there is none of that name; `Corrupt` when its record or its last change is damaged.
     pub async fn get_surface(&self, id: &SurfaceId) -> Result<SurfaceRecord, StoreError> {
-        let path = layout::surface_record(id);
-        let json = self.objects.get(&path).await?.ok_or_else(|| StoreError::not_found(id))?;
-        read_record(id.clone(), &path, &json)
+        let stored = self.find_surface(id).await?.and_then(StoredSurface::existing);
+        stored.ok_or_else(|| StoreError::not_found(id))
     }
 
-    /// Stores how a surface ended.
+    /// The ids of all surfaces, of those too that are just being created or deleted.
     ///
     /// # Errors
-    /// `Ended` when it has ended otherwise already; `Invalid` when the state is not a final one.
-    pub async fn finish_surface(&self, id: &SurfaceId, outcome: &SurfaceOutcome) -> Result<(), StoreError> {
-        if !outcome.state.is_final() {
-            return Err(StoreError::invalid("state", format!("{} is not the end of a job", outcome.state)));
-        }
-        let _change = self.change().await;
-        let mut record = self.get_surface(id).await?;
-        match &record.outcome {
-            Some(ended) if ended == outcome => Ok(()),
-            Some(_) => Err(StoreError::Ended { name: id.to_string() }),
-            None => {
-                record.outcome = Some(outcome.clone());
-                self.objects.put(&layout::surface_record(id), metadata(&record)?).await
-            }
-        }
+    /// When the backend fails.
+    pub async fn surface_ids(&self) -> Result<BTreeSet<SurfaceId>, StoreError> {
+        let names = self.objects.list_children(&layout::collection(SurfaceId::COLLECTION)).await?;
+        let ids = names.iter().filter_map(|name| name.strip_suffix(layout::SURFACE_SUFFIX)?.parse().ok());
+        Ok(ids.collect())
     }
 
-    /// Stores the numeric class of a surface, and which points it takes from others, unless either is stored already; from
-    /// then on other surfaces find its points. Returns what is stored then.
-    ///
-    /// # Errors
-    /// `NotFound` when there is none of that name.
-    pub async fn begin_surface(&self, id: &SurfaceId, class: &str, reuse: Reuse) -> Result<SurfaceRecord, StoreError> {
-        let _change = self.change().await;
-        let mut record = self.get_surface(id).await?;
-        let stored = record.clone();
-        if record.provenance.numeric_class.is_empty() {
-            class.clone_into(&mut record.provenance.numeric_class);
-        }
-        record.reuse.get_or_insert(reuse);
-        if record != stored {
-            self.objects.put(&layout::surface_record(id), metadata(&record)?).await?;
-        }
-        self.announce_points(&record).await?;
-        Ok(record)
-    }
-
-    /// A page of the surfaces, in the order of their ids. One whose record is damaged is an error in its place, so that
-    /// it does not hide the others.
+    /// A page of the surfaces, in the order of their ids. One whose record or last change is damaged is an error in its
+    /// place, so that it does not hide the others.
     ///
     /// # Errors
     /// When the backend fails.
     pub async fn list_surfaces(&self, page: &Page) -> Result<Listing<Result<SurfaceRecord, StoreError>>, StoreError> {
-        let suffix = layout::SURFACE_SUFFIX;
-        let read = |id, path: &_, json: &[u8]| Ok(read_record(id, path, json));
-        self.list_records(SurfaceId::COLLECTION, page, suffix, layout::surface_record, read).await
-    }
-
-    /// Deletes a surface with its values.
-    ///
-    /// # Errors
-    /// `NotFound` when there is none of that name.
-    pub async fn delete_surface(&self, id: &SurfaceId) -> Result<(), StoreError> {
-        // One whose record is damaged is deleted all the same; others find nothing where it is announced.
-        if let Ok(record) = self.get_surface(id).await {
-            self.withdraw_points(&record).await?;
-        }
-        self.delete_committed(id, &layout::surface(id), &layout::surface_record(id)).await
+        let logs = &self.list_logs().await?;
+        let get = async move |id: SurfaceId| match self.find_surface_in(&id, logs).await {
+            Ok(stored) => Ok(stored.and_then(StoredSurface::existing).map(Ok)),
+            Err(error @ StoreError::Corrupt { .. }) => Ok(Some(Err(error))),
+            Err(error) => Err(error),
+        };
+        self.list_things(SurfaceId::COLLECTION, page, layout::SURFACE_SUFFIX, get).await
     }
 }
 
@@ -300,7 +338,9 @@ mod tests {
     use relief_core::Grid;
 
     use super::*;
-    use crate::conformance::{everything, faulty, new_surface, on_every_store, specification};
+    use crate::conformance::{
+        anew, another_process, everything, faulty, new_surface, on_every_store, outcome, specification,
+    };
     use crate::error::StoreErrorKind;
 
     fn id() -> SurfaceId {
@@ -310,19 +350,6 @@ mod tests {
     fn spec() -> SurfaceSpec {
         let grid = Grid { x: "-0.7:0.1:5".parse().expect("an axis"), y: Some("-1:1:3".parse().expect("an axis")) };
         specification(grid, "2x2")
-    }
-
-    fn outcome(state: JobState) -> SurfaceOutcome {
-        SurfaceOutcome {
-            state,
-            reason: None,
-            message: None,
-            points_done: 0,
-            points_non_finite: 0,
-            tiles_done: 0,
-            tiles_retried: 0,
-            ended: "2026-01-31T12:00:00.000Z".to_owned(),
-        }
     }
 
     #[tokio::test]
@@ -354,39 +381,94 @@ mod tests {
         .await;
     }
 
+    async fn assert_whole(store: &Store, record: &SurfaceRecord) {
+        assert_eq!(store.get_surface(&record.id).await.expect("a record"), *record);
+        for (path, bytes) in parts(record).expect("parts") {
+            assert_eq!(store.objects.get(&path).await.expect("a read"), Some(bytes), "{path}");
+        }
+    }
+
     #[tokio::test]
-    async fn an_outcome_is_final() {
+    async fn of_two_processes_that_create_one_surface_one_succeeds() {
         on_every_store(async |store| {
-            store.create_surface(&new_surface(id(), &spec())).await.expect("a surface");
-            let error = store.finish_surface(&id(), &outcome(JobState::Running)).await.expect_err("not an end");
-            assert_eq!(error.kind(), StoreErrorKind::Invalid);
-            let failed = SurfaceOutcome { reason: Some("no evaluator".to_owned()), ..outcome(JobState::Failed) };
-            store.finish_surface(&id(), &failed).await.expect("an end");
-            store.finish_surface(&id(), &failed).await.expect("the same end");
-            let error = store.finish_surface(&id(), &outcome(JobState::Succeeded)).await.expect_err("another end");
-            assert_eq!(error.kind(), StoreErrorKind::FailedPrecondition);
-            let record = store.get_surface(&id()).await.expect("a record");
-            assert_eq!((record.spec, record.outcome), (spec(), Some(failed)));
+            let other = another_process(store);
+            for round in 0..10 {
+                let left = new_surface(format!("s-{round}").parse().expect("an id"), &spec());
+                let right = anew(left.clone());
+                let (is_left, is_right) = tokio::join!(store.create_surface(&left), other.create_surface(&right));
+                let (record, error) = match (is_left, is_right) {
+                    (Ok(()), Err(error)) => (left, error),
+                    (Err(error), Ok(())) => (right, error),
+                    both => panic!("{both:?}"),
+                };
+                assert_eq!(error.kind(), StoreErrorKind::AlreadyExists);
+                assert_whole(store, &record).await;
+            }
         })
         .await;
     }
 
     #[tokio::test]
-    async fn what_is_deleted_is_not_found() {
+    async fn who_was_held_up_before_its_commit_gets_the_whole_surface_or_none() {
         on_every_store(async |store| {
-            store.create_surface(&new_surface(id(), &spec())).await.expect("a surface");
-            store.delete_surface(&id()).await.expect("a deletion");
-            assert!(everything(store).await.is_empty());
-            for error in [
-                store.get_surface(&id()).await.expect_err("gone"),
-                store.delete_surface(&id()).await.expect_err("gone"),
-                store.read_surface(&id()).await.expect_err("gone"),
-                store.finish_surface(&id(), &outcome(JobState::Succeeded)).await.expect_err("gone"),
-            ] {
-                assert_eq!(error.to_string(), "there is no surfaces/s-1");
+            let old = new_surface(id(), &spec());
+            let axis = "-0.7:0.1:9".parse().expect("an axis");
+            let new = anew(new_surface(id(), &specification(Grid { x: axis, ..spec().grid }, "2x2")));
+            let (old_parts, new_parts) = (parts(&old).expect("parts"), parts(&new).expect("parts"));
+            let (old_json, new_json) = (metadata(&old).expect("a record"), metadata(&new).expect("a record"));
+            let half = async || {
+                for (path, bytes) in &old_parts {
+                    store.objects.place(path, bytes.clone()).await.expect("a put");
+                }
+                // Another process takes that for remains, and starts with its own.
+                store.clear_name(&id()).await.expect("a free name");
+                store.objects.place(&new_parts[0].0, new_parts[0].1.clone()).await.expect("a put");
+            };
+            half().await;
+            store.put_group(&id(), &[], old_json.clone()).await.expect("a commit");
+            for (path, bytes) in &old_parts {
+                store.put_back(path, bytes).await.expect("a part");
+            }
+            let error = store.put_group(&id(), &new_parts, new_json.clone()).await.expect_err("taken");
+            assert_eq!(error.kind(), StoreErrorKind::AlreadyExists);
+            assert_whole(store, &old).await;
+            store.delete_surface(&old, 1).await.expect("a deletion");
+
+            half().await;
+            store.put_group(&id(), &new_parts, new_json).await.expect("a surface");
+            let error = store.put_group(&id(), &old_parts, old_json).await.expect_err("taken");
+            assert_eq!(error.kind(), StoreErrorKind::AlreadyExists);
+            assert_whole(store, &new).await;
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_creation_whose_answer_was_lost_is_made() {
+        on_every_store(async |store| {
+            let record = new_surface(id(), &spec());
+            let (parts, json) = (parts(&record).expect("parts"), metadata(&record).expect("a record"));
+            for _ in 0..2 {
+                store.put_group(&id(), &parts, json.clone()).await.expect("a surface");
+                assert_whole(store, &record).await;
             }
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_surface_that_is_not_new_is_not_created() {
+        let store = Store::open("memory://").expect("a store");
+        let new = new_surface(id(), &spec());
+        let begun = SurfaceRecord { reuse: Some(Reuse::default()), ..new.clone() };
+        let changed = SurfaceRecord { log: LogPosition { n_changes: 1, ..new.log.clone() }, ..new.clone() };
+        let elsewhere = SurfaceRecord { log: LogPosition::new("../a".to_owned()), ..new.clone() };
+        let ended = SurfaceRecord { outcome: Some(outcome(JobState::Failed)), ..new };
+        for record in [begun, changed, elsewhere, ended] {
+            let error = store.create_surface(&record).await.expect_err("not new");
+            assert_eq!(error.kind(), StoreErrorKind::Invalid);
+        }
+        assert!(everything(&store).await.is_empty());
     }
 
     #[tokio::test]

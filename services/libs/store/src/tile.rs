@@ -8,7 +8,7 @@ use relief_core::{PointValue, PointValues, SplitValues, SurfaceId, SurfaceValues
 
 use crate::error::StoreError;
 use crate::layout;
-use crate::object::N_CONCURRENT;
+use crate::object::{N_CONCURRENT, Placed};
 use crate::store::Store;
 use crate::surface::SurfaceRecord;
 use crate::zarr::{Entry, SplitArrays, SurfaceArray, SurfaceArrays};
@@ -82,13 +82,11 @@ impl Store {
         chunk: Bytes,
     ) -> Result<TileWrite, StoreError> {
         let path = layout::surface_object(id, &array.chunk_key(&tile.chunk));
-        if self.objects.put_new(&path, chunk.clone()).await? {
-            return Ok(TileWrite::Written);
-        }
-        match self.objects.get(&path).await? {
-            Some(there) if there == chunk => Ok(TileWrite::AlreadyThere),
-            Some(_) => Err(StoreError::Conflict { path: path.to_string() }),
-            None => Err(StoreError::not_found(id)),
+        match self.objects.place(&path, chunk).await? {
+            Placed::New => Ok(TileWrite::Written),
+            Placed::Same => Ok(TileWrite::AlreadyThere),
+            Placed::Other(Some(_)) => Err(StoreError::Conflict { path: path.to_string() }),
+            Placed::Other(None) => Err(StoreError::not_found(id)),
         }
     }
 
@@ -215,7 +213,7 @@ mod tests {
     use relief_core::{Grid, PointFlag, Split, SurfaceSpec};
 
     use super::*;
-    use crate::conformance::{new_surface, on_every_store, specification};
+    use crate::conformance::{anew, new_surface, on_every_store, specification};
     use crate::error::StoreErrorKind;
 
     fn id() -> SurfaceId {
@@ -375,9 +373,10 @@ mod tests {
             let plan = record.plan();
             let tile = plan.tile(0).expect("a tile");
             store.write_tile(&record, &tile, &values(&tile)).await.expect("a tile");
-            store.delete_surface(&id()).await.expect("a deletion");
+            store.delete_surface(&record, 1).await.expect("a deletion");
             store.write_tile(&record, &tile, &values(&tile)).await.expect("a tile that comes late");
-            let record = create(store, &surface("2x2")).await;
+            store.create_surface(&anew(record)).await.expect("a surface");
+            let record = store.get_surface(&id()).await.expect("a record");
             assert!(store.committed_tiles(&record).await.expect("tiles").is_empty());
         })
         .await;

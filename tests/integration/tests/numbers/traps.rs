@@ -303,6 +303,7 @@ fn record(id: &str) -> anyhow::Result<SurfaceRecord> {
             also: None,
             tile: "1x1".parse()?,
             fresh: false,
+            scheduling: relief_core::Scheduling::default(),
         },
         provenance: Provenance {
             network_digest: Digest::of(b"network"),
@@ -319,6 +320,7 @@ fn record(id: &str) -> anyhow::Result<SurfaceRecord> {
         geometry: PlaneGeometry { cosine: None, axes: Vec::new() },
         request: None,
         reuse: None,
+        log: relief_store::LogPosition::new("1".to_owned()),
         outcome: None,
     })
 }
@@ -327,7 +329,7 @@ fn record(id: &str) -> anyhow::Result<SurfaceRecord> {
 async fn stored(store: &Store, id: &str, losses: [f64; 4]) -> anyhow::Result<SurfaceRecord> {
     let record = record(id)?;
     store.create_surface(&record).await?;
-    let record = store.begin_surface(&record.id, "class", relief_store::Reuse::default()).await?;
+    let record = store.begin_surface(&record, 1, "class", relief_store::Reuse::default()).await?;
     for (tile, loss) in record.plan().tiles().zip(losses) {
         let value = PointValue { loss, squared_error: 0.0, accuracy: 100.0 };
         store.write_tile(&record, &tile, &[value.into()]).await?;

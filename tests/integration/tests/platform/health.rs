@@ -43,7 +43,7 @@ async fn check(process: &Process, service: &str) -> anyhow::Result<Result<Servin
 #[tokio::test]
 async fn every_server_tells_its_health_and_its_services_and_ends_in_order() -> anyhow::Result<()> {
     let sandbox = Sandbox::new()?;
-    for program in Program::ALL {
+    for program in Program::ALL.into_iter().filter(|program| !program.services().is_empty()) {
         let mut process = sandbox.launch(program).start().await?;
         for service in program.services().iter().copied().chain([""]) {
             assert_eq!(check(&process, service).await??, ServingStatus::Serving, "{program:?} {service}");

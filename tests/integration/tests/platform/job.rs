@@ -71,7 +71,7 @@ async fn a_running_surface_is_cancelled_once_and_keeps_its_finished_tiles() -> a
 }
 
 #[tokio::test]
-async fn a_running_surface_is_stopped_and_deleted_without_a_trace() -> anyhow::Result<()> {
+async fn a_running_surface_is_stopped_and_deleted_and_others_are_as_they_were() -> anyhow::Result<()> {
     let Running { sandbox, client, .. } = &running().await?;
     client.computed("other", spec(3)).await?;
     let before = contents(&sandbox.store())?;
@@ -88,7 +88,14 @@ async fn a_running_surface_is_stopped_and_deleted_without_a_trace() -> anyhow::R
     // The evaluator works for others again, so nothing of the deleted surface is on its way any more.
     client.computed("next", spec(3)).await?;
     delete(client, "next").await??;
-    let after = contents(&sandbox.store())?;
+    let mut after = contents(&sandbox.store())?;
+    // What keeps a process that was suspended meanwhile from bringing something of them back.
+    let is_fence = |path: &std::path::Path| {
+        let path = path.display().to_string();
+        path.starts_with("changes/long.") || path.starts_with("changes/next.")
+    };
+    assert!(after.keys().any(|path| is_fence(path)));
+    after.retain(|path, _| !is_fence(path));
     assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
     assert!(after == before, "other objects have changed");
     Ok(())

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use clap::{Args, Subcommand, ValueEnum};
 use relief_api::plot::v1::{self as wire, PlotFormat};
 use relief_core::{
-    Axis, AxisError, BatchNormMode, CheckpointName, DatasetId, Ignore, NetworkId, Normalization, Split, SurfaceId,
-    TileShape,
+    Axis, AxisError, BatchNormMode, CheckpointName, ClientId, DatasetId, Ignore, NetworkId, Normalization, Split,
+    SurfaceId, TileShape,
 };
 
 use super::number::whole;
@@ -116,6 +116,18 @@ pub(crate) struct CreateArguments {
     /// Compute every point, even those that other surfaces have
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Who asks: clients share the evaluators, whatever the number of their surfaces
+    #[arg(long, env = "RELIEF_CLIENT", value_name = "NAME", default_value_t)]
+    pub(crate) client: ClientId,
+    /// Higher comes first among the surfaces of the same client, -100 to 100
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) priority: i32,
+    /// The part among surfaces of the same client and priority, 1 to 1000
+    #[arg(long, default_value_t = 1)]
+    pub(crate) weight: u32,
+    /// Check everything and say what it would take, but compute and store nothing
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) dry_run: bool,
     /// Follow it to its end
     #[arg(long)]
     pub(crate) watch: bool,

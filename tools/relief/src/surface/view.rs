@@ -3,7 +3,7 @@
 use relief_api::convert::job::state_from_wire;
 use relief_api::convert::surface::{batch_norm_from_wire, direction_from_wire, split_from_wire};
 use relief_api::surface::v1::{
-    Axis, DatasetSlice, Direction, PlaneGeometry, Surface, SurfaceSpec, SurfaceStatus, TensorNorms,
+    Axis, DatasetSlice, Direction, PlaneGeometry, Surface, SurfacePlan, SurfaceSpec, SurfaceStatus, TensorNorms,
 };
 use relief_core::{BatchNormMode, DirectionName, DirectionSpec, JobState, Split};
 use serde_json::{Value, json};
@@ -90,6 +90,11 @@ fn spec_json(spec: &SurfaceSpec) -> Value {
         })),
         "also_split": also_split(spec),
         "fresh": spec.fresh,
+        "scheduling": spec.scheduling.as_ref().map(|scheduling| json!({
+            "client": scheduling.client,
+            "priority": scheduling.priority,
+            "weight": scheduling.weight,
+        })),
         "tile": spec.tile.as_ref().map(|tile| json!({"rows": tile.rows, "columns": tile.columns})),
     })
 }
@@ -105,12 +110,62 @@ fn status_json(status: &SurfaceStatus) -> Value {
         "tiles_done": status.tiles_done,
         "tiles_running": status.tiles_running,
         "tiles_retried": status.tiles_retried,
+        "tiles_hedged": status.tiles_hedged,
+        "points_disputed": status.points_disputed,
         "points_per_second": status.points_per_second,
         "eta": status.eta.as_ref().map(ToString::to_string),
         "revision": status.revision,
         "error": status.error.as_ref().map(|error| json!({"reason": error.reason, "message": error.message})),
         "waiting_reason": status.waiting_reason,
     })
+}
+
+pub(super) fn plan_json(plan: &SurfacePlan) -> Value {
+    json!({
+        "points": plan.points,
+        "points_reused": plan.points_reused,
+        "tiles": plan.tiles,
+        "samples": plan.samples,
+        "result_bytes": plan.result_bytes,
+        "input_bytes": plan.input_bytes,
+        "evaluator_time": plan.evaluator_time.as_ref().map(ToString::to_string),
+    })
+}
+
+/// Returns what a surface would take.
+pub(super) fn plan(plan: &SurfacePlan) -> String {
+    let time = match &plan.evaluator_time {
+        Some(time) => format!("{} of one evaluator, at the speed measured last", time_text(time.seconds as f64)),
+        None => "not known: no tile of this network was computed since the coordinator started".to_owned(),
+    };
+    [
+        format!("points       {}, of which {} are known already", plan.points, plan.points_reused),
+        format!("tiles        {}", plan.tiles),
+        format!("samples      {} forward passes", plan.samples),
+        format!("time         {time}"),
+        format!("result       {}", bytes_text(plan.result_bytes)),
+        format!("input        {} for each evaluator", bytes_text(plan.input_bytes)),
+    ]
+    .join("\n")
+}
+
+fn time_text(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 1.0 => "less than 1 s".to_owned(),
+        seconds if seconds < 120.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+fn bytes_text(n_bytes: u64) -> String {
+    let n_bytes = n_bytes as f64;
+    match n_bytes {
+        n if n < 1e3 => format!("{n} B"),
+        n if n < 1e6 => format!("{:.1} kB", n / 1e3),
+        n if n < 1e9 => format!("{:.1} MB", n / 1e6),
+        n => format!("{:.1} GB", n / 1e9),
+    }
 }
 
 fn axis_text(axis: &Axis) -> String {

@@ -7,7 +7,7 @@ use crate::error::{ApiError, ErrorReason, Violations};
 use crate::evaluator::v1;
 
 /// The protocol between coordinator and evaluator; both sides refuse any other.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The most points that one request may ask for.
 pub const MAX_POINTS: usize = 65_536;
@@ -70,6 +70,8 @@ pub struct TileRequest {
     pub points: Vec<(f64, f64)>,
     /// The class that the values must be computed in.
     pub numeric_class: String,
+    /// Names this request among all of its sender's; every answer repeats it.
+    pub ticket: u64,
 }
 
 /// A checkpoint, and the samples that it is evaluated on.
@@ -125,6 +127,7 @@ pub fn tile_to_wire(request: &TileRequest) -> v1::EvaluateTileRequest {
         batch_norm: batch_norm_to_wire(request.batch_norm).into(),
         also: request.also.as_ref().map(samples_to_wire),
         statistics: request.statistics.as_ref().map(samples_to_wire),
+        ticket: request.ticket,
     }
 }
 
@@ -175,6 +178,7 @@ pub fn tile_from_wire(request: v1::EvaluateTileRequest) -> Result<TileRequest, A
             statistics,
             points,
             numeric_class: request.numeric_class,
+            ticket: request.ticket,
         })
     })();
     wrong.finish(request)
@@ -249,32 +253,25 @@ fn axis_from_wire(wrong: &mut Violations, axis: v1::PlaneAxis) -> Option<AxisRef
     }
 }
 
-/// Returns a finished point as a message.
+/// Returns a finished point of the request with this ticket as a message.
 #[must_use]
-pub fn point_to_wire(idx: u32, values: PointValues) -> v1::PointResult {
+pub fn point_to_wire(ticket: u64, idx: u32, values: PointValues) -> v1::PointResult {
     let PointValue { loss, squared_error, accuracy } = values.main;
     let also = values.also.map(|PointValue { loss, squared_error, accuracy }| v1::SplitResult {
         loss,
         accuracy,
         squared_error,
     });
-    v1::PointResult { index: idx, loss, accuracy, squared_error, also }
+    v1::PointResult { index: idx, loss, accuracy, squared_error, also, ticket }
 }
 
-/// Returns a finished point with its place in a request of `n_points`, which asks for a second split or not.
+/// Returns a finished point with its place in its request, which asks for a second split or not. Whether that request
+/// has such a place is for whoever knows it.
 ///
 /// # Errors
-/// When the place is beyond the request, a split is missing or one too many, or a value cannot be what it should be.
-pub fn point_from_wire(
-    point: &v1::PointResult,
-    n_points: usize,
-    has_also: bool,
-) -> Result<(usize, PointValues), ApiError> {
+/// When a split is missing or one too many, or a value cannot be what it should be.
+pub fn point_from_wire(point: &v1::PointResult, has_also: bool) -> Result<(usize, PointValues), ApiError> {
     let idx = point.index as usize;
-    if idx >= n_points {
-        let message = format!("the evaluator sent point {idx} of a tile with {n_points}");
-        return Err(ApiError::new(ErrorReason::Internal, message));
-    }
     if point.also.is_some() != has_also {
         let message = format!("the evaluator sent point {idx} on other splits than it was asked for");
         return Err(ApiError::new(ErrorReason::Internal, message));
@@ -327,6 +324,7 @@ mod tests {
             statistics: Some(samples(Split::Train, None)),
             points: vec![(0.0, 0.5)],
             numeric_class: "burn".to_owned(),
+            ticket: 77,
         }
     }
 
@@ -378,15 +376,14 @@ mod tests {
     }
 
     #[test]
-    fn points_that_were_not_asked_for_are_refused() {
+    fn points_that_cannot_be_are_refused() {
         let value = PointValue { loss: f64::NAN, squared_error: 0.25, accuracy: 50.0 };
-        let point = point_to_wire(2, PointValues { main: value, also: Some(value) });
-        assert!(point_from_wire(&point, 2, true).is_err());
-        assert!(point_from_wire(&point, 3, false).is_err());
-        let read = point_from_wire(&point, 3, true).expect("a good point");
+        let point = point_to_wire(77, 2, PointValues { main: value, also: Some(value) });
+        assert!(point_from_wire(&point, false).is_err());
+        let read = point_from_wire(&point, true).expect("a good point");
         assert_eq!((read.0, read.1.main.accuracy, read.1.also.is_some()), (2, 50.0, true));
-        assert!(point_from_wire(&v1::PointResult { accuracy: f64::NAN, ..point }, 3, true).is_err());
-        assert!(point_from_wire(&v1::PointResult { squared_error: -1.0, ..point }, 3, true).is_err());
-        assert!(point_from_wire(&v1::PointResult { also: None, ..point }, 3, true).is_err());
+        assert!(point_from_wire(&v1::PointResult { accuracy: f64::NAN, ..point }, true).is_err());
+        assert!(point_from_wire(&v1::PointResult { squared_error: -1.0, ..point }, true).is_err());
+        assert!(point_from_wire(&v1::PointResult { also: None, ..point }, true).is_err());
     }
 }

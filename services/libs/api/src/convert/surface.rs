@@ -1,9 +1,12 @@
 //! Surface specifications.
 
+use std::ops::RangeInclusive;
+
 use prost::Message as _;
 use relief_core::{
-    Axis, AxisError, AxisGeometry, BatchNormMode, CheckpointName, DatasetSlice, Digest, DirectionName, DirectionSpec,
-    Grid, Ignore, NetworkId, Normalization, Plane, PlaneGeometry, Split, SurfaceSpec, SurfaceSpecError, TileShape,
+    Axis, AxisError, AxisGeometry, BatchNormMode, CheckpointName, ClientId, DatasetSlice, Digest, DirectionName,
+    DirectionSpec, Grid, Ignore, NetworkId, Normalization, Plane, PlaneGeometry, Scheduling, Split, SurfaceSpec,
+    SurfaceSpecError, TileShape,
 };
 
 use crate::catalog::v1 as catalog;
@@ -28,14 +31,16 @@ pub struct SurfaceRequest {
     pub tile: TileShape,
     /// See [`SurfaceSpec`].
     pub fresh: bool,
+    /// See [`SurfaceSpec`].
+    pub scheduling: Scheduling,
 }
 
 impl SurfaceRequest {
     /// The specification of the surface that was asked for, of `network`.
     #[must_use]
     pub fn of(self, network: NetworkId) -> SurfaceSpec {
-        let Self { network: _, plane, grid, data, also, tile, fresh } = self;
-        SurfaceSpec { network, plane, grid, data, also, tile, fresh }
+        let Self { network: _, plane, grid, data, also, tile, fresh, scheduling } = self;
+        SurfaceSpec { network, plane, grid, data, also, tile, fresh, scheduling }
     }
 }
 
@@ -59,12 +64,22 @@ pub fn spec_from_wire(spec: Option<v1::SurfaceSpec>) -> Result<SurfaceRequest, A
         .and_then(|data| slice_from_wire(&mut wrong, "spec.data", data));
     let tile = optional(&mut wrong, "spec.tile", spec.tile, |t| TileShape::new(t.rows, t.columns));
     let also = wrong.check("spec.also_split", also_from_wire(spec.also_split));
+    let scheduling = scheduling_from_wire(&mut wrong, spec.scheduling.unwrap_or_default());
 
     let request = (|| {
         let grid = Grid { x: x?, y: y? };
         let tile = tile?.unwrap_or_else(|| TileShape::default_for(&grid)).within(&grid);
         let fresh = spec.fresh;
-        Some(SurfaceRequest { network: network?, plane: plane?, grid, data: data?, also: also?, tile, fresh })
+        Some(SurfaceRequest {
+            network: network?,
+            plane: plane?,
+            grid,
+            data: data?,
+            also: also?,
+            tile,
+            fresh,
+            scheduling: scheduling?,
+        })
     })();
     if let Some(request) = &request {
         if request.grid.y.is_some() != request.plane.y.is_some() {
@@ -105,7 +120,37 @@ pub fn spec_to_wire(spec: &SurfaceSpec) -> v1::SurfaceSpec {
         tile: Some(v1::TileShape { rows: spec.tile.rows, columns: spec.tile.columns }),
         also_split: spec.also.map_or(catalog::Split::Unspecified, split_to_wire).into(),
         fresh: spec.fresh,
+        scheduling: Some(v1::Scheduling {
+            client: spec.scheduling.client.as_str().to_owned(),
+            priority: spec.scheduling.priority,
+            weight: spec.scheduling.weight,
+        }),
     }
+}
+
+fn scheduling_from_wire(wrong: &mut Violations, scheduling: v1::Scheduling) -> Option<Scheduling> {
+    let client = match scheduling.client.as_str() {
+        "" => Some(ClientId::default()),
+        client => wrong.check("spec.scheduling.client", client.parse()),
+    };
+    let priority = within(wrong, "spec.scheduling.priority", scheduling.priority, &Scheduling::PRIORITIES);
+    // 0 is what a message has that says nothing.
+    let weight = if scheduling.weight == 0 { 1 } else { scheduling.weight };
+    let weight = within(wrong, "spec.scheduling.weight", weight, &Scheduling::WEIGHTS);
+    Some(Scheduling { client: client?, priority: priority?, weight: weight? })
+}
+
+fn within<T: Copy + PartialOrd + std::fmt::Display>(
+    wrong: &mut Violations,
+    field: &str,
+    value: T,
+    range: &RangeInclusive<T>,
+) -> Option<T> {
+    if range.contains(&value) {
+        return Some(value);
+    }
+    wrong.add(field, format!("{value} is not from {} to {}", range.start(), range.end()));
+    None
 }
 
 /// Returns how the axes of a plane lie as a message.
@@ -335,6 +380,7 @@ mod tests {
             also: Some(Split::Train),
             tile: TileShape { rows: 2, columns: 3 },
             fresh: true,
+            scheduling: Scheduling { client: "me".parse().expect("a good name"), priority: -3, weight: 7 },
         }
     }
 
@@ -348,6 +394,18 @@ mod tests {
     #[test]
     fn a_specification_survives_the_wire() {
         assert_eq!(read(spec_to_wire(&good())), Ok(good()));
+    }
+
+    #[test]
+    fn scheduling_has_defaults_and_bounds() {
+        let mut wire = spec_to_wire(&good());
+        wire.scheduling = None;
+        assert_eq!(read(wire.clone()).map(|spec| spec.scheduling), Ok(Scheduling::default()));
+        wire.scheduling = Some(v1::Scheduling { client: "../x".to_owned(), priority: 101, weight: 1001 });
+        let error = read(wire).expect_err("three wrong fields");
+        let fields: Vec<&str> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
+        let all = ["spec.scheduling.client", "spec.scheduling.priority", "spec.scheduling.weight"];
+        assert_eq!(fields, all);
     }
 
     #[test]

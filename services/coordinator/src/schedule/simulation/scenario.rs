@@ -1,0 +1,234 @@
+//! Worlds made for one question each.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use relief_api::{ApiError, ErrorReason};
+use relief_core::Digest;
+
+use super::machine::MachineIdx;
+use super::plan::{JobPlan, MachinePlan, Plan, class};
+use super::random::Random;
+use super::trace::Trace;
+use super::world::World;
+use crate::schedule::placement::N_HELD;
+use crate::schedule::{Action, End, NewJob, Scheduler, Setback, Settings, Tiles};
+
+const POINT_COST: Duration = Duration::from_millis(50);
+const LONG: Duration = Duration::from_secs(3_600);
+
+fn job(client: &str, n_rows: u32, n_columns: u32) -> JobPlan {
+    JobPlan::new(client, n_rows * 2, n_columns * 2, (2, 2), POINT_COST)
+}
+
+fn world(plan: Plan) -> World {
+    World::new(plan, Random::new(1), Trace::new(false))
+}
+
+fn run(plan: Plan) -> World {
+    let mut world = world(plan);
+    world.run();
+    world
+}
+
+fn hung() -> MachinePlan {
+    MachinePlan { is_hung: true, ..MachinePlan::good(1) }
+}
+
+#[test]
+fn backlogged_clients_and_their_jobs_share_by_weight() {
+    const FOR: Duration = Duration::from_secs(1_000);
+    for seed in 0..4 {
+        let mut random = Random::new(seed);
+        let jobs: Vec<JobPlan> = (0..8)
+            .map(|idx: u64| {
+                let mut job = job(&format!("client-{}", idx % 3), 150, 150);
+                job.client_weight = 1 + ((seed + idx) % 3) as u32 * 2;
+                job.weight = 1 + random.below(4) as u32;
+                job.subject = random.below(6);
+                job.point_cost = random.millis(50, 200);
+                job
+            })
+            .collect();
+        // Whoever comes first brings the weight of its client.
+        let weights = [0, 1, 2].map(|client| jobs[client].client_weight);
+        let plan = Plan::calm(jobs.clone(), vec![MachinePlan::good(2); 4], LONG);
+        let mut world = world(plan);
+        world.run_until(FOR);
+        // At any time a client may have been given all slots for a tile, and be ahead by what it gets for not changing
+        // what evaluators hold; and be behind by the same for each of the others. A tile has 4 points.
+        let ahead = 8.0 * 4.0 * 0.2 * 1.1 + Settings::default().affinity_slack.as_secs_f64();
+        let check = |what: &str, shares: &[(f64, u32)]| {
+            for (served, weight) in shares {
+                for (other, other_weight) in shares {
+                    let (weight, other_weight) = (f64::from(*weight), f64::from(*other_weight));
+                    let difference = served / weight - other / other_weight;
+                    let bound = ahead * (1.0 / weight + 1.0 / other_weight);
+                    assert!(difference <= bound, "seed {seed}: {what} differ by {difference}, not {bound}: {shares:?}");
+                }
+                assert!(*served > 4.0 * ahead, "too little happened to say anything: {shares:?}");
+            }
+        };
+        let served = |client: usize| world.served[&*format!("client-{client}")].as_secs_f64();
+        check("clients", &[0, 1, 2].map(|client| (served(client), weights[client])));
+        for client in 0..3 {
+            let of_client = (client..jobs.len()).step_by(3);
+            let shares: Vec<(f64, u32)> =
+                of_client.map(|job| (world.served_by_job[job].as_secs_f64(), jobs[job].weight)).collect();
+            check("jobs", &shares);
+        }
+    }
+}
+
+#[test]
+fn whatever_an_evaluator_alone_has_done_is_coarse_to_fine() {
+    let world = run(Plan::calm(vec![job("a", 13, 17)], vec![MachinePlan::good(1)], LONG));
+    let level = |tile: u64| (tile / 17).trailing_zeros().min((tile % 17).trailing_zeros());
+    let levels: Vec<u32> = world.started.iter().map(|started| level(started.tile)).collect();
+    assert_eq!(levels.len(), 13 * 17);
+    assert!(levels.is_sorted_by(|coarse, fine| coarse >= fine), "{levels:?}");
+    assert!(levels.iter().collect::<BTreeSet<_>>().len() > 3);
+}
+
+/// How often evaluators were given what they did not hold, and how many tiles they did.
+fn switches(affinity_slack: Duration) -> (usize, usize) {
+    let jobs: Vec<JobPlan> =
+        (0..24).map(|subject| JobPlan { subject, ..job(&format!("client-{subject}"), 60, 60) }).collect();
+    let mut plan = Plan::calm(jobs, vec![MachinePlan::good(1); 3], LONG);
+    plan.settings.affinity_slack = affinity_slack;
+    let mut world = world(plan);
+    world.run_until(Duration::from_secs(300));
+    let mut held = vec![VecDeque::new(); 3];
+    let mut n_switches = 0;
+    for started in &world.started {
+        let (subject, held) = (world.plan.jobs[started.job].subject, &mut held[started.evaluator]);
+        n_switches += usize::from(!held.contains(&subject));
+        held.retain(|other| *other != subject);
+        held.push_front(subject);
+        held.truncate(N_HELD);
+    }
+    (n_switches, world.started.len())
+}
+
+#[test]
+fn evaluators_seldom_change_what_they_hold() {
+    let (strict, n_strict) = switches(Duration::ZERO);
+    let (lenient, n_lenient) = switches(Settings::default().affinity_slack);
+    assert!(n_strict.abs_diff(n_lenient) * 50 < n_strict, "{n_strict} and {n_lenient} tiles");
+    assert!(lenient * 5 < strict, "{lenient} changes with slack and {strict} without, of {n_strict} tiles");
+}
+
+#[test]
+fn an_evaluator_that_hangs_does_not_keep_a_job_from_its_end() {
+    let with = |machines: Vec<MachinePlan>| run(Plan::calm(vec![job("a", 10, 10)], machines, LONG));
+    let good = [MachinePlan::good(1), MachinePlan::good(1)];
+    let alone = with(good.to_vec());
+    let beside = with([&[hung()][..], &good].concat());
+    assert_eq!(beside.end(0), Some(&End::Succeeded));
+    // A straggler is looked for every two seconds, and is one after two.
+    let late = beside.ended_at(0).saturating_sub(alone.ended_at(0));
+    assert!(late < Duration::from_secs(6), "{late:?} later");
+    assert!(beside.started.iter().any(|started| started.evaluator == 0), "it was given something");
+}
+
+#[test]
+fn a_tile_outlives_several_evaluators_that_hang() {
+    let world = run(Plan::calm(vec![job("a", 1, 1)], vec![hung(), hung(), MachinePlan::good(1)], LONG));
+    let evaluators: Vec<MachineIdx> = world.started.iter().map(|started| started.evaluator).collect();
+    assert_eq!(evaluators, [0, 1, 2]);
+    assert!(world.ended_at(0) < Duration::from_secs(100), "{:?}", world.ended_at(0));
+}
+
+#[test]
+fn what_hangs_is_done_elsewhere_though_there_is_always_something_else_to_do() {
+    let backlog = JobPlan { at: Duration::from_secs(1), ..job("b", 100, 100) };
+    let mut world = world(Plan::calm(vec![job("a", 1, 1), backlog], vec![hung(), MachinePlan::good(1)], LONG));
+    world.run_until(Duration::from_secs(90));
+    assert_eq!(world.started.first().map(|started| (started.job, started.evaluator)), Some((0, 0)));
+    assert_eq!((world.end(0), world.end(1)), (Some(&End::Succeeded), None));
+}
+
+#[test]
+fn an_evaluator_without_the_store_does_not_hold_up_what_others_can_do() {
+    let storeless = MachinePlan { is_storeless: true, ..MachinePlan::good(4) };
+    let world = run(Plan::calm(vec![job("a", 1, 1)], vec![storeless, MachinePlan::good(1)], LONG));
+    assert!(world.ended_at(0) < Duration::from_secs(10), "{:?}", world.ended_at(0));
+}
+
+/// A scheduler with evaluators of one slot each and a job of two tiles, of which each evaluator has one.
+fn two_evaluators_with_a_tile_each() -> (Scheduler, Vec<Action>) {
+    let mut scheduler = Scheduler::new(Settings::default());
+    let plan = job("a", 1, 2);
+    let (now, class) = (Duration::ZERO, class(0));
+    (0..2).for_each(|idx| scheduler.evaluator_up(now, idx, &class, 1));
+    let new = NewJob {
+        client: plan.client.clone(),
+        client_weight: 1,
+        priority: 0,
+        weight: 1,
+        class: Some(class.clone()),
+        subject: plan.subject(),
+        network: Digest::of(b"network"),
+        samples_per_point: 1,
+        tiles: Tiles::new(plan.tiles, &BTreeSet::new(), 0),
+    };
+    let key = scheduler.add_job(now, new);
+    scheduler.job_begun(now, key, class, &[], 0);
+    let actions = scheduler.take_actions();
+    let is_start = |action: &&Action| matches!(action, Action::Start { .. });
+    let starts: Vec<Action> = actions.iter().filter(is_start).cloned().collect();
+    assert_eq!(starts.len(), 2);
+    (scheduler, starts)
+}
+
+/// Where the first attempt is given something that starts in the first minute, all the while `each` second.
+fn next_start(scheduler: &mut Scheduler, each: impl Fn(&mut Scheduler, Duration)) -> Option<(u64, MachineIdx)> {
+    (1..60).map(Duration::from_secs).find_map(|now| {
+        each(scheduler, now);
+        scheduler.tick(now);
+        scheduler.take_actions().into_iter().find_map(|action| match action {
+            Action::Start { tile, evaluator, .. } => Some((tile.idx, evaluator)),
+            _ => None,
+        })
+    })
+}
+
+#[test]
+fn a_tile_that_waits_for_an_evaluator_that_hangs_does_not_wait_for_ever() {
+    let (mut scheduler, starts) = two_evaluators_with_a_tile_each();
+    let [Action::Start { attempt: hangs, tile, .. }, Action::Start { attempt: fails, evaluator, .. }] = &starts[..]
+    else {
+        panic!("{starts:?}")
+    };
+    let error = ApiError::new(ErrorReason::EvaluationFailed, "it failed");
+    scheduler.broken(Duration::ZERO, *fails, Setback::Failed, error);
+    // What failed is left to the other one, which is at its tile for ever: that tile is done here, so that it has room.
+    let next = next_start(&mut scheduler, |scheduler, now| scheduler.heartbeat(now, *hangs));
+    assert_eq!(next, Some((tile.idx, *evaluator)));
+}
+
+#[test]
+fn a_tile_does_not_wait_for_an_evaluator_that_is_always_full() {
+    let (mut scheduler, starts) = two_evaluators_with_a_tile_each();
+    let [Action::Start { attempt: full, .. }, Action::Start { attempt: fails, evaluator, tile, .. }] = &starts[..]
+    else {
+        panic!("{starts:?}")
+    };
+    let error = |reason| ApiError::new(reason, "it went wrong");
+    scheduler.broken(Duration::ZERO, *full, Setback::Full, error(ErrorReason::QueueFull));
+    scheduler.broken(Duration::ZERO, *fails, Setback::Failed, error(ErrorReason::EvaluationFailed));
+    let started: Vec<Action> = scheduler.take_actions();
+    let is_there = |action: &Action| match action {
+        Action::Start { evaluator: there, tile: started, .. } => there == evaluator && started == tile,
+        _ => false,
+    };
+    assert!(started.iter().any(is_there), "{started:?}");
+}
+
+#[test]
+fn an_evaluator_that_leaves_out_points_has_failed() {
+    let (mut scheduler, starts) = two_evaluators_with_a_tile_each();
+    let Some(Action::Start { attempt, job, .. }) = starts.first() else { panic!("{starts:?}") };
+    scheduler.finished(Duration::ZERO, *attempt, POINT_COST);
+    assert_eq!(scheduler.progress(*job).map(|progress| progress.tally.tiles_retried), Some(1));
+}
