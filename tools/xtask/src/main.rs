@@ -27,6 +27,12 @@ enum Task {
     Clients,
     /// Write docs/api.md anew from the protos
     ApiDocs,
+    /// Measure a coordinator with a thousand simulated evaluators; the figures of docs/benchmarks.md
+    BenchDispatch,
+    /// Compute 20 surfaces while every part of a cluster is killed at random
+    Chaos,
+    /// Have a cluster at mixed work for half an hour, with kills, and measure what it holds
+    Soak,
 }
 
 /// Checks that run no test, the quickest first.
@@ -62,6 +68,24 @@ const TEST_WITH_RUST_ALONE: &[&str] = &["cargo test --release --locked --workspa
 const CLIENTS: &[&str] = &["cargo test --release --locked --workspace --test clients -- --ignored --test-threads=1"];
 
 const API_DOCS: &[&str] = &["cargo run --release --locked --quiet --package relief-api-docs"];
+
+const BENCH_DISPATCH: &[&str] = &[
+    "cargo build --release --locked --workspace --bins",
+    "cargo run --release --locked --quiet --package relief-bench -- dispatch",
+    "cargo run --release --locked --quiet --package relief-bench -- dispatch --tiles 100000 --transport grpc",
+    "cargo run --release --locked --quiet --package relief-bench -- dispatch --tiles 20000 --transport grpc \
+     --store directory",
+];
+
+const CHAOS: &[&str] = &[
+    "cargo build --release --locked --workspace --bins --tests",
+    "RELIEF_CHAOS_SURFACES=20 cargo test --release --locked --workspace --test chaos -- --test-threads=1 --nocapture kills",
+];
+
+const SOAK: &[&str] = &[
+    "cargo build --release --locked --workspace --bins --tests",
+    "cargo test --release --locked --workspace --test chaos -- --ignored --nocapture soak",
+];
 
 /// A program or package that does not come with Rust.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +133,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Test => (Vec::new(), [BUILD, TEST_WITH_RUST_ALONE].concat()),
         Task::Clients => (CLIENT_TOOLS.to_vec(), [BUILD, CLIENTS].concat()),
         Task::ApiDocs => (Vec::new(), API_DOCS.to_vec()),
+        Task::BenchDispatch => (Vec::new(), BENCH_DISPATCH.to_vec()),
+        Task::Chaos => (Vec::new(), CHAOS.to_vec()),
+        Task::Soak => (Vec::new(), SOAK.to_vec()),
     };
     require(&tools)?;
     for (idx, step) in steps.iter().enumerate() {
@@ -182,7 +209,7 @@ mod tests {
 
     #[test]
     fn every_step_names_a_program() {
-        for step in [LINT, BUILD, TEST, TEST_WITH_RUST_ALONE, CLIENTS, API_DOCS].concat() {
+        for step in [LINT, BUILD, TEST, TEST_WITH_RUST_ALONE, CLIENTS, API_DOCS, BENCH_DISPATCH, CHAOS, SOAK].concat() {
             assert!(command(step).is_ok(), "{step}");
         }
     }

@@ -1,0 +1,114 @@
+//! Evaluators that only pretend: they answer every point after a while, within this process or over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use relief_api::convert::evaluation::PROTOCOL_VERSION;
+use relief_api::evaluator::v1::evaluate_tile_response::Event;
+use relief_api::evaluator::v1::evaluator_service_server::EvaluatorService;
+use relief_api::evaluator::v1::{
+    ComputeLogitsRequest, ComputeLogitsResponse, DescribeEvaluatorRequest, DescribeEvaluatorResponse,
+    EvaluateTileRequest, EvaluateTileResponse, PointResult, TileSummary,
+};
+use relief_coordinator::{Answers, EvaluatorPort};
+use tonic::{Request, Response, Status};
+
+/// An evaluator. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Simulated {
+    pub(crate) idx: usize,
+    /// Until it is set, nobody answers.
+    pub(crate) is_open: Arc<AtomicBool>,
+    /// From a request to its answer, on average.
+    pub(crate) latency: Duration,
+}
+
+/// The tiles that one takes at once, as a real one does.
+const N_SLOTS: u32 = 2;
+
+impl Simulated {
+    fn describe(&self) -> Result<DescribeEvaluatorResponse, Status> {
+        if !self.is_open.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("not open yet"));
+        }
+        Ok(DescribeEvaluatorResponse {
+            protocol_version: PROTOCOL_VERSION,
+            relief_version: env!("CARGO_PKG_VERSION").to_owned(),
+            numeric_class: "simulated".to_owned(),
+            slots: N_SLOTS,
+        })
+    }
+
+    fn evaluate(
+        &self,
+        request: &EvaluateTileRequest,
+    ) -> impl Stream<Item = Result<EvaluateTileResponse, Status>> + use<> {
+        // Tickets count up, so that their hashes are as good as chance.
+        let chance = request.ticket.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let latency = self.latency.mul_f64(0.5 + chance as f64 / f64::from(1 << 24));
+        let ticket = request.ticket;
+        let points = request.points.iter().zip(0..).map(|(point, index)| {
+            let loss = point.x + 10.0 * point.y;
+            Event::Point(PointResult { index, loss, accuracy: 50.0, squared_error: 0.1, also: None, ticket })
+        });
+        let n_points = request.points.len() as u32;
+        let summary = TileSummary { points: n_points, compute_seconds: latency.as_secs_f64() / 2.0, ticket };
+        let events: Vec<Event> = points.chain([Event::Summary(summary)]).collect();
+        futures::stream::once(tokio::time::sleep(latency)).flat_map(move |()| {
+            futures::stream::iter(
+                events.clone().into_iter().map(|event| Ok(EvaluateTileResponse { event: Some(event) })),
+            )
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl EvaluatorPort for Simulated {
+    fn name(&self) -> String {
+        format!("simulated {}", self.idx)
+    }
+
+    async fn describe_evaluator(&self) -> Result<DescribeEvaluatorResponse, Status> {
+        self.describe()
+    }
+
+    async fn evaluate_tile(&self, request: EvaluateTileRequest) -> Result<Answers<EvaluateTileResponse>, Status> {
+        Ok(Box::pin(self.evaluate(&request)))
+    }
+
+    async fn compute_logits(&self, _: ComputeLogitsRequest) -> Result<Answers<ComputeLogitsResponse>, Status> {
+        Err(Status::unimplemented("it only pretends"))
+    }
+}
+
+type BoxStream<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl EvaluatorService for Simulated {
+    type EvaluateTileStream = BoxStream<EvaluateTileResponse>;
+    type ComputeLogitsStream = BoxStream<ComputeLogitsResponse>;
+
+    async fn evaluate_tile(
+        &self,
+        request: Request<EvaluateTileRequest>,
+    ) -> Result<Response<Self::EvaluateTileStream>, Status> {
+        Ok(Response::new(Box::pin(self.evaluate(request.get_ref()))))
+    }
+
+    async fn compute_logits(
+        &self,
+        _: Request<ComputeLogitsRequest>,
+    ) -> Result<Response<Self::ComputeLogitsStream>, Status> {
+        Err(Status::unimplemented("it only pretends"))
+    }
+
+    async fn describe_evaluator(
+        &self,
+        _: Request<DescribeEvaluatorRequest>,
+    ) -> Result<Response<DescribeEvaluatorResponse>, Status> {
+        self.describe().map(Response::new)
+    }
+}

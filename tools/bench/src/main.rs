@@ -1,0 +1,26 @@
+//! `relief-bench`: measures the platform, and prints what it measured as a table in Markdown.
+//!
+//! What holds: nothing is kept but what is printed, and every figure says what it was measured with.
+
+#![allow(clippy::print_stdout, reason = "what is measured is told to whoever runs it")]
+
+mod dispatch;
+mod evaluator;
+mod usage;
+
+use clap::Parser;
+
+/// Measures the platform.
+#[derive(Debug, Parser)]
+#[command(name = "relief-bench", version)]
+enum Bench {
+    /// A coordinator with simulated evaluators: tiles per second, memory, and how long others wait meanwhile
+    Dispatch(dispatch::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Bench::parse() {
+        Bench::Dispatch(arguments) => dispatch::run(arguments).await,
+    }
+}
