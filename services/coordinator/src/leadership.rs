@@ -116,7 +116,7 @@ impl Leadership {
         matches!(&*self.role.borrow(), Role::Leader(term) if !term.is_over())
     }
 
-    /// The term in which this process leads. Waits until it is known whether it does, and, while nobody leads, a little.
+    /// The term in which this process leads. Waits until it is known whether it does.
     ///
     /// # Errors
     /// `NOT_LEADER`, with the endpoint of the one that does, or `SHUTTING_DOWN`.

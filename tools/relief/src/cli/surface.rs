@@ -120,10 +120,11 @@ pub(crate) struct CreateArguments {
     #[arg(long, env = "RELIEF_CLIENT", value_name = "NAME", default_value_t)]
     pub(crate) client: ClientId,
     /// Higher comes first among the surfaces of the same client, -100 to 100
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(-100..=100))]
     pub(crate) priority: i32,
     /// The part among surfaces of the same client and priority, 1 to 1000
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) weight: u32,
     /// Check everything and say what it would take, but compute and store nothing
     #[arg(long, conflicts_with = "watch")]
