@@ -282,14 +282,18 @@ impl Surfaces {
             None => new_surface_id(SystemTime::now(), 0).map_err(internal)?,
         };
         let record = self.record(id, mark, planned, 0);
-        let class = record.provenance.numeric_class.as_str();
+        // The class is chosen when the work begins; one that was measured is the likeliest.
+        let classes = self.fleet.likely_classes(record.spec.numerics);
+        let network = record.provenance.network_digest;
+        let is_measured = |class: &&String| term.expected_time(class, network, 1).is_some();
+        let class = classes.iter().find(is_measured).or(classes.first());
         let n_reused = match class {
-            "" => 0,
-            class => self.store.find_points(&record, class).await?.reuse.n_points,
+            None => 0,
+            Some(class) => self.store.find_points(&record, class).await?.reuse.n_points,
         };
         let n_points = record.spec.grid.n_points();
         let n_samples = n_points.saturating_sub(n_reused).saturating_mul(samples_per_point(&record));
-        let evaluator_time = term.expected_time(class, record.provenance.network_digest, n_samples);
+        let evaluator_time = class.and_then(|class| term.expected_time(class, network, n_samples));
         let result_bytes = record.n_value_bytes();
         Ok(SurfacePlan { record, n_reused, n_samples, result_bytes, input_bytes, evaluator_time })
     }
@@ -298,7 +302,7 @@ impl Surfaces {
         let full = || ApiError::new(ErrorReason::QueueFull, "too many surfaces are being planned; try again later");
         let _place = self.planning_queue.try_acquire().map_err(|_| full())?;
         let _turn = self.planning.acquire().await.map_err(|_| stopping())?;
-        plan_surface(&self.store, request, self.max_points, self.fleet.majority_class()).await
+        plan_surface(&self.store, request, self.max_points).await
     }
 
     fn record(&self, id: SurfaceId, mark: Option<RequestMark>, planned: Planned, nonce: u64) -> SurfaceRecord {

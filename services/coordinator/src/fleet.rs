@@ -1,5 +1,7 @@
 //! The evaluators: where they are, what they are, and whether they answer.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +12,10 @@ use relief_api::ErrorReason;
 use relief_api::convert::evaluation::PROTOCOL_VERSION;
 use relief_api::evaluator::v1::evaluator_service_client::EvaluatorServiceClient;
 use relief_api::evaluator::v1::{
-    ComputeLogitsRequest, ComputeLogitsResponse, DescribeEvaluatorRequest, DescribeEvaluatorResponse,
-    EvaluateTileRequest, EvaluateTileResponse,
+    ChooseNumericsRequest, ChooseNumericsResponse, ComputeLogitsRequest, ComputeLogitsResponse,
+    DescribeEvaluatorRequest, DescribeEvaluatorResponse, EvaluateTileRequest, EvaluateTileResponse,
 };
+use relief_core::{NumericRequest, Numerics, Precision};
 use relief_rpc::{ClientChannel, Endpoint, EndpointError, connect};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +45,8 @@ pub trait EvaluatorPort: fmt::Debug + Send + Sync {
     async fn evaluate_tile(&self, request: EvaluateTileRequest) -> Result<Answers<EvaluateTileResponse>, Status>;
     /// As the RPC of this name.
     async fn compute_logits(&self, request: ComputeLogitsRequest) -> Result<Answers<ComputeLogitsResponse>, Status>;
+    /// As the RPC of this name.
+    async fn choose_numerics(&self, request: ChooseNumericsRequest) -> Result<Answers<ChooseNumericsResponse>, Status>;
 }
 
 #[derive(Debug)]
@@ -75,13 +80,30 @@ impl EvaluatorPort for GrpcPort {
     async fn compute_logits(&self, request: ComputeLogitsRequest) -> Result<Answers<ComputeLogitsResponse>, Status> {
         Ok(Box::pin(self.client().compute_logits(request).await?.into_inner()))
     }
+
+    async fn choose_numerics(&self, request: ChooseNumericsRequest) -> Result<Answers<ChooseNumericsResponse>, Status> {
+        Ok(Box::pin(self.client().choose_numerics(request).await?.into_inner()))
+    }
 }
 
 /// What an evaluator said of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Description {
-    pub(crate) numeric_class: String,
+    /// The best first; at least one.
+    pub(crate) numeric_classes: Vec<String>,
     pub(crate) slots: usize,
+}
+
+impl Description {
+    /// Whether something of what it offers may be what is asked for; a class that tells nothing of itself may be
+    /// anything.
+    fn may_serve(&self, request: NumericRequest) -> bool {
+        self.numeric_classes.iter().any(|class| is_asked_for(class, request))
+    }
+}
+
+fn is_asked_for(class: &str, request: NumericRequest) -> bool {
+    Numerics::of_class(class).is_none_or(|numerics| request.allows(numerics))
 }
 
 /// Why an evaluator is not to be used.
@@ -149,11 +171,11 @@ fn read_description(answer: &DescribeEvaluatorResponse) -> Result<Description, S
             answer.protocol_version, answer.relief_version
         ));
     }
-    if answer.numeric_class.is_empty() {
+    if answer.numeric_classes.is_empty() || answer.numeric_classes.iter().any(String::is_empty) {
         return Err("it names no numeric class".to_owned());
     }
     let slots = answer.slots.clamp(1, 64) as usize;
-    Ok(Description { numeric_class: answer.numeric_class.clone(), slots })
+    Ok(Description { numeric_classes: answer.numeric_classes.clone(), slots })
 }
 
 /// All evaluators, from a static list.
@@ -194,22 +216,46 @@ impl Fleet {
         &self.links
     }
 
-    /// The evaluators that answer, each with its class; those of the class of most come first.
-    pub(crate) fn answering(&self) -> Vec<(&Link, String)> {
-        let class = |link: &Link| link.lock().as_ref().ok().map(|description| description.numeric_class.clone());
-        let mut links: Vec<_> = self.links.iter().filter_map(|link| Some((link, class(link)?))).collect();
-        let majority = self.majority_class();
-        links.sort_by_key(|(_, class)| Some(class) != majority.as_ref());
+    /// The evaluators that answer, each with what it is; those come first that offer what most do.
+    fn answering(&self) -> Vec<(&Link, Description)> {
+        let description = |link: &Link| link.lock().as_ref().ok().cloned();
+        let mut links: Vec<_> = self.links.iter().filter_map(|link| Some((link, description(link)?))).collect();
+        let mut n_offering = BTreeMap::<Vec<String>, usize>::new();
+        for (_, description) in &links {
+            *n_offering.entry(description.numeric_classes.clone()).or_default() += 1;
+        }
+        links.sort_by_key(|(_, description)| Reverse(n_offering.get(&description.numeric_classes).copied()));
         links
     }
 
-    /// The class that most evaluators compute in, of those that answer; the first of equals.
-    pub(crate) fn majority_class(&self) -> Option<String> {
-        let classes: Vec<String> =
-            self.links.iter().filter_map(|link| link.lock().as_ref().ok().map(|d| d.numeric_class.clone())).collect();
-        let count = |class: &String| classes.iter().filter(|other| *other == class).count();
-        // `max_by_key` returns the last of equals.
-        classes.iter().rev().max_by_key(|class| count(class)).cloned()
+    /// The evaluators that answer and may have what is asked for; those come first that offer what most do.
+    pub(crate) fn serving(&self, request: NumericRequest) -> Vec<&Link> {
+        let answering = self.answering().into_iter();
+        answering.filter(|(_, description)| description.may_serve(request)).map(|(link, _)| link).collect()
+    }
+
+    /// The classes in which a surface may be computed for which this is asked, the likelier ones first.
+    pub(crate) fn likely_classes(&self, request: NumericRequest) -> Vec<String> {
+        // The shortest one is never chosen unless it is asked for.
+        let is_previewed = |class: &str| Numerics::of_class(class).is_some_and(|n| n.precision == Precision::Bf16);
+        let is_likely =
+            |class: &String| is_asked_for(class, request) && (request.precision.is_some() || !is_previewed(class));
+        let mut classes = Vec::new();
+        for class in self.answering().into_iter().flat_map(|(_, description)| description.numeric_classes) {
+            if is_likely(&class) && !classes.contains(&class) {
+                classes.push(class);
+            }
+        }
+        classes
+    }
+
+    /// What those offer that answer, of which none has what is asked for; none where nobody answers.
+    pub(crate) fn why_unserved(&self) -> Option<String> {
+        let mut classes: Vec<String> =
+            self.answering().into_iter().flat_map(|(_, description)| description.numeric_classes).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        (!classes.is_empty()).then(|| format!("those that answer compute in {}", classes.join(", ")))
     }
 
     /// Why nobody works on a job of `class` (none: any class), when nobody can.
@@ -217,13 +263,16 @@ impl Fleet {
         if self.links.is_empty() {
             return Some("no evaluator is configured".to_owned());
         }
-        let mut others = Vec::new();
+        let mut others = BTreeSet::new();
         let (mut silent, mut n_silent) = (Vec::new(), 0);
         for link in &self.links {
             match &*link.lock() {
-                Ok(description) if class.is_none_or(|class| class == description.numeric_class) => return None,
-                Ok(description) if others.contains(&description.numeric_class) => {}
-                Ok(description) => others.push(description.numeric_class.clone()),
+                Ok(Description { numeric_classes, .. }) => {
+                    if class.is_none_or(|class| numeric_classes.iter().any(|offered| offered == class)) {
+                        return None;
+                    }
+                    others.extend(numeric_classes.iter().cloned());
+                }
                 Err(reason) => {
                     n_silent += 1;
                     if silent.len() < N_NAMED {
@@ -235,9 +284,9 @@ impl Fleet {
         if n_silent > silent.len() {
             silent.push(format!("and {} more", n_silent - silent.len()));
         }
-        others.sort_unstable();
         Some(match class {
             Some(class) if !others.is_empty() => {
+                let others: Vec<String> = others.into_iter().collect();
                 format!(
                     "no evaluator computes in numeric class {class}; those that answer compute in {}",
                     others.join(", ")
@@ -250,52 +299,86 @@ impl Fleet {
 
 #[cfg(test)]
 mod tests {
+    use relief_core::Engine;
+
     use super::*;
 
+    /// Evaluators by what they offer, in words, or why they do not answer.
     fn fleet(states: Vec<Result<&str, &str>>) -> Fleet {
         let link = |(idx, state): (usize, Result<&str, &str>)| {
             let endpoint: Endpoint = format!("http://10.0.0.{idx}:1").parse().expect("a good endpoint");
             let channel = connect(&endpoint).expect("a good endpoint");
             let link = Link::new(idx, Arc::new(GrpcPort { endpoint, channel }));
-            *link.lock() =
-                state.map(|class| Description { numeric_class: class.to_owned(), slots: 1 }).map_err(ToOwned::to_owned);
+            let described = |classes: &str| {
+                let numeric_classes = classes.split_whitespace().map(str::to_owned).collect();
+                Description { numeric_classes, slots: 1 }
+            };
+            *link.lock() = state.map(described).map_err(ToOwned::to_owned);
             link
         };
         Fleet { links: states.into_iter().enumerate().map(link).collect() }
     }
 
+    fn request(engine: Option<Engine>, precision: Option<Precision>) -> NumericRequest {
+        NumericRequest { engine, precision }
+    }
+
+    const BOTH: &str = "cpu/f32/avx2 burn/f32/avx2 cpu/split-bf16/amx cpu/bf16/amx";
+    const BURN: &str = "burn/f32/avx2";
+
     #[tokio::test]
-    async fn the_class_of_most_is_chosen() {
-        assert_eq!(fleet(vec![Ok("a"), Ok("b"), Ok("b")]).majority_class().as_deref(), Some("b"));
-        assert_eq!(fleet(vec![Ok("a"), Ok("b")]).majority_class().as_deref(), Some("a"));
-        assert_eq!(fleet(vec![Err("gone")]).majority_class(), None);
+    async fn evaluators_that_offer_what_most_do_are_asked_first() {
+        let asked = |states: Vec<Result<&str, &str>>| {
+            let fleet = fleet(states);
+            fleet.serving(NumericRequest::default()).into_iter().map(|link| link.idx).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(vec![Ok("a"), Err("gone"), Ok("a b"), Ok("a b")]), [2, 3, 0]);
+        assert_eq!(asked(vec![Ok("a"), Ok("b")]), [0, 1]);
+        assert_eq!(asked(vec![Err("gone")]), Vec::<usize>::new());
     }
 
     #[tokio::test]
-    async fn evaluators_that_answer_are_asked_in_the_order_of_their_class() {
-        let fleet = fleet(vec![Ok("a"), Err("gone"), Ok("b"), Ok("b")]);
-        let asked: Vec<_> = fleet.answering().into_iter().map(|(link, class)| (link.idx, class)).collect();
-        assert_eq!(asked, [(2, "b".to_owned()), (3, "b".to_owned()), (0, "a".to_owned())]);
+    async fn only_those_are_asked_that_may_have_what_is_asked_for() {
+        let fleet = fleet(vec![Ok(BURN), Ok(BURN), Ok(BOTH), Ok("abacus")]);
+        let asked = |request| fleet.serving(request).into_iter().map(|link| link.idx).collect::<Vec<_>>();
+        assert_eq!(asked(request(None, Some(Precision::F32))), [0, 1, 2, 3]);
+        // One that says nothing of itself may have it.
+        assert_eq!(asked(request(Some(Engine::Cpu), None)), [2, 3]);
+        assert_eq!(asked(request(Some(Engine::Burn), Some(Precision::Bf16))), [3]);
+        let said = fleet.why_unserved().expect("they answer");
+        assert!(said.contains("abacus, burn/f32/avx2, cpu/bf16/amx"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn the_classes_that_are_likely_are_those_of_most_and_no_preview() {
+        let fleet = fleet(vec![Ok(BURN), Ok(BOTH), Ok(BOTH)]);
+        let all = ["cpu/f32/avx2", "burn/f32/avx2", "cpu/split-bf16/amx"];
+        assert_eq!(fleet.likely_classes(NumericRequest::default()), all);
+        assert_eq!(fleet.likely_classes(request(None, Some(Precision::Bf16))), ["cpu/bf16/amx"]);
+        assert_eq!(fleet.likely_classes(request(Some(Engine::Burn), None)), ["burn/f32/avx2"]);
     }
 
     #[tokio::test]
     async fn a_job_learns_why_it_waits() {
-        assert_eq!(fleet(vec![Ok("a"), Err("gone")]).why_idle(Some("a")), None);
+        assert_eq!(fleet(vec![Ok("b a"), Err("gone")]).why_idle(Some("a")), None);
         assert_eq!(fleet(vec![Ok("a")]).why_idle(None), None);
         let silent = fleet(vec![Err("gone")]).why_idle(None).expect("a reason");
         assert!(silent.contains("http://10.0.0.0:1: gone"), "{silent}");
-        let other = fleet(vec![Ok("b")]).why_idle(Some("a")).expect("a reason");
-        assert!(other.contains("numeric class a") && other.contains("compute in b"), "{other}");
+        let other = fleet(vec![Ok("c b"), Ok("b")]).why_idle(Some("a")).expect("a reason");
+        assert!(other.contains("numeric class a") && other.contains("compute in b, c"), "{other}");
     }
 
     #[test]
-    fn an_evaluator_of_another_protocol_is_not_used() {
+    fn an_evaluator_of_another_protocol_or_without_a_class_is_not_used() {
         let answer = DescribeEvaluatorResponse {
-            protocol_version: PROTOCOL_VERSION + 1,
+            protocol_version: PROTOCOL_VERSION,
             relief_version: "9".to_owned(),
-            numeric_class: "a".to_owned(),
+            numeric_classes: vec!["a".to_owned()],
             slots: 1,
         };
-        assert!(read_description(&answer).is_err());
+        assert!(read_description(&answer).is_ok());
+        let other = DescribeEvaluatorResponse { protocol_version: PROTOCOL_VERSION + 1, ..answer.clone() };
+        assert!(read_description(&other).is_err());
+        assert!(read_description(&DescribeEvaluatorResponse { numeric_classes: vec![], ..answer }).is_err());
     }
 }

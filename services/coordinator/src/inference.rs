@@ -7,7 +7,7 @@ use relief_api::evaluator::v1::ComputeLogitsResponse;
 use relief_api::evaluator::v1::compute_logits_response::Event;
 use relief_api::inference::v1::compute_logits_response::Part;
 use relief_api::{ApiError, ErrorReason, Retry};
-use relief_core::{InferenceSpec, NetworkId};
+use relief_core::{InferenceSpec, NetworkId, NumericRequest};
 use relief_store::{BlobPath, Store};
 
 use crate::fleet::{Answers, Fleet, Link};
@@ -28,7 +28,7 @@ pub(crate) struct PlannedInference {
 
 /// Logits on their way, of which some are there.
 pub(crate) struct RunningInference {
-    /// What the evaluator computes in.
+    /// What the evaluator has chosen to compute in.
     pub(crate) numeric_class: String,
     next: Option<Part>,
     events: Answers<ComputeLogitsResponse>,
@@ -54,18 +54,20 @@ impl PlannedInference {
                 split: spec.data.split,
                 limit: spec.data.limit,
             },
+            numerics: spec.numerics,
         };
         Ok(Self { network: network.id, n_samples: found.samples.n_samples, n_classes: network.n_classes, request })
     }
 
-    /// Has the first evaluator begin that can, those of the class of most evaluators first.
+    /// Has the first evaluator begin that can, those first that offer what most do.
     ///
     /// # Errors
-    /// `NO_EVALUATOR` when none answers, else the last refusal.
+    /// `NO_EVALUATOR` when none answers, `NUMERICS_UNAVAILABLE` when none that does has what is asked for, else the
+    /// last refusal.
     pub(crate) async fn begin(&self, fleet: &Fleet, stall_timeout: Duration) -> Result<RunningInference, ApiError> {
         let mut refusal = None;
-        for (link, numeric_class) in fleet.answering() {
-            match self.begin_at(link, numeric_class, stall_timeout).await {
+        for link in fleet.serving(self.request.numerics) {
+            match self.begin_at(link, stall_timeout).await {
                 Ok(running) => return Ok(running),
                 Err(error) if error.reason.retry() == Retry::Never => return Err(error),
                 Err(error) => {
@@ -74,25 +76,36 @@ impl PlannedInference {
                 }
             }
         }
+        if let (None, Some(reason)) = (&refusal, fleet.why_unserved()) {
+            return Err(unserved(self.request.numerics, &reason));
+        }
         Err(refusal.unwrap_or_else(|| {
             let reason = fleet.why_idle(None).unwrap_or_else(|| "no evaluator answers".to_owned());
             ApiError::new(ErrorReason::NoEvaluator, reason)
         }))
     }
 
-    async fn begin_at(
-        &self,
-        link: &Link,
-        numeric_class: String,
-        stall_timeout: Duration,
-    ) -> Result<RunningInference, ApiError> {
+    async fn begin_at(&self, link: &Link, stall_timeout: Duration) -> Result<RunningInference, ApiError> {
         let opening = link.port.compute_logits(logits_to_wire(&self.request));
         let opened = tokio::time::timeout(stall_timeout, opening).await.map_err(|_| stalled(stall_timeout).error)?;
         let events = opened.map_err(|status| read_refusal(&status).error)?;
-        let mut running = RunningInference { numeric_class, next: None, events, stall_timeout };
+        let mut running = RunningInference { numeric_class: String::new(), next: None, events, stall_timeout };
         running.next = Some(running.read().await?);
         Ok(running)
     }
+}
+
+/// The refusal of what no evaluator offers.
+fn unserved(request: NumericRequest, reason: &str) -> ApiError {
+    let (field, word) = match (request.engine, request.precision) {
+        (Some(engine), None) => ("numerics.engine", engine.to_string()),
+        (Some(engine), Some(precision)) => ("numerics.precision", format!("{precision} with engine {engine}")),
+        (None, precision) => {
+            ("numerics.precision", precision.map(|precision| precision.to_string()).unwrap_or_default())
+        }
+    };
+    let refusal = ApiError::field(field, format!("no evaluator offers {word}; {reason}"));
+    ApiError { reason: ErrorReason::NumericsUnavailable, ..refusal }
 }
 
 impl RunningInference {
@@ -112,6 +125,8 @@ impl RunningInference {
             let message = next_message(&mut self.events, self.stall_timeout).await.map_err(|refused| refused.error)?;
             match message.map(|message| message.event) {
                 Some(Some(Event::Heartbeat(_))) => {}
+                // It comes before all else.
+                Some(Some(Event::Choice(choice))) => self.numeric_class = choice.numeric_class,
                 Some(Some(Event::Rows(rows))) => return Ok(Part::Rows(rows)),
                 Some(Some(Event::Summary(summary))) => return Ok(Part::Summary(summary)),
                 Some(None) => return Err(of_later_version()),

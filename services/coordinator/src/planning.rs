@@ -47,12 +47,7 @@ impl Planned {
 ///
 /// # Errors
 /// `NOT_FOUND` or `INVALID_FIELD`, with the field. Nothing is stored.
-pub(crate) async fn plan_surface(
-    store: &Store,
-    request: SurfaceRequest,
-    max_points: u64,
-    numeric_class: Option<String>,
-) -> Result<Planned, ApiError> {
+pub(crate) async fn plan_surface(store: &Store, request: SurfaceRequest, max_points: u64) -> Result<Planned, ApiError> {
     let grid = &request.grid;
     let n_points = grid.n_points();
     if n_points > max_points {
@@ -91,7 +86,8 @@ pub(crate) async fn plan_surface(
         samples: found.samples,
         also,
         statistics,
-        numeric_class: numeric_class.unwrap_or_default(),
+        // It is chosen when the work begins.
+        numeric_class: String::new(),
         relief_version: env!("CARGO_PKG_VERSION").to_owned(),
         created: rfc3339(SystemTime::now()),
         trace_id: None,

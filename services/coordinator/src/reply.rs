@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt as _};
 use relief_api::{ApiError, ErrorReason};
 use tonic::Status;
 
-use crate::schedule::Setback;
+use crate::schedule::{Objection, Setback};
 
 /// A refusal, and whether it was the connection that broke.
 #[derive(Debug)]
@@ -61,14 +61,24 @@ pub(crate) fn setback_of(refused: &Refused, has_begun: bool) -> Option<Setback> 
         // The surface waits for the store.
         ErrorReason::StoreUnavailable => Some(Setback::Storeless),
         // The evaluator hands back what it has not done, and is asked what it is.
-        ErrorReason::ShuttingDown | ErrorReason::NotLeader | ErrorReason::NoEvaluator | ErrorReason::Cancelled => {
-            Some(Setback::Declined)
-        }
+        ErrorReason::ShuttingDown
+        | ErrorReason::NotLeader
+        | ErrorReason::NoEvaluator
+        | ErrorReason::NumericsUnavailable
+        | ErrorReason::Cancelled => Some(Setback::Declined),
         ErrorReason::InvalidField
         | ErrorReason::InvalidContent
         | ErrorReason::NotFound
         | ErrorReason::AlreadyExists
         | ErrorReason::WrongState => None,
+    }
+}
+
+/// What a refusal to choose numerics means. None for what would be the same everywhere, which fails the surface.
+pub(crate) fn objection_of(refused: &Refused) -> Option<Objection> {
+    match refused.error.reason {
+        ErrorReason::NumericsUnavailable if !refused.is_broken => Some(Objection::Unfit),
+        _ => setback_of(refused, false).map(Objection::Setback),
     }
 }
 
@@ -106,6 +116,15 @@ mod tests {
             let reported = Status::from(ApiError::new(reason, "because"));
             assert_eq!(setback_of(&read_refusal(&reported), true), Some(setback), "{reason}");
         }
+    }
+
+    #[test]
+    fn an_evaluator_without_what_is_asked_for_is_told_from_one_that_fails() {
+        let objection = |reason| objection_of(&ApiError::new(reason, "because").into());
+        assert_eq!(objection(ErrorReason::NumericsUnavailable), Some(Objection::Unfit));
+        assert_eq!(objection(ErrorReason::QueueFull), Some(Objection::Setback(Setback::Full)));
+        assert_eq!(objection(ErrorReason::DataCorrupt), Some(Objection::Setback(Setback::Failed)));
+        assert_eq!(objection(ErrorReason::InvalidField), None);
     }
 
     #[test]

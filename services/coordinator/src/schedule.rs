@@ -8,6 +8,7 @@
 //! attempt has ended is not heard.
 
 mod budget;
+mod choice;
 mod order;
 mod placement;
 mod rate;
@@ -28,9 +29,10 @@ use relief_api::{ApiError, ErrorReason};
 use relief_core::{Digest, JobState, PointValues, Tile};
 
 use share::Shares;
-use state::{Attempt, Evaluator, Job, Pool, Presence, Timer};
+use state::{Attempt, Domain, Evaluator, Job, Pool, Presence, Timer};
 use tiles::Noted;
 
+pub(crate) use choice::Objection;
 pub(crate) use share::ClientName;
 pub(crate) use tiles::{Setback, Tally, Tiles};
 
@@ -39,6 +41,12 @@ pub(crate) type EvaluatorIdx = usize;
 
 /// A numeric class.
 pub(crate) type Class = Arc<str>;
+
+/// What an evaluator computes in, the best first.
+pub(crate) type Classes = Arc<[Class]>;
+
+/// The number of a domain, which is never used twice.
+type DomainIdx = u64;
 
 /// A job, by the order of acceptance in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,7 +61,8 @@ pub(crate) struct AttemptId(pub(crate) u64);
 pub(crate) struct Settings {
     /// An attempt of which nothing is heard for so long has failed.
     pub(crate) stall_timeout: Duration,
-    /// Tiles of one client that run at once in one class, second attempts at stragglers not counted.
+    /// Tiles of one client that run at once in classes that evaluators have in common, second attempts at stragglers
+    /// not counted.
     pub(crate) max_running_per_client: usize,
     /// How much of an evaluator's time, by weight, a job may get ahead of its turn for what the evaluator holds.
     pub(crate) affinity_slack: Duration,
@@ -82,7 +91,7 @@ pub(crate) struct NewJob {
     pub(crate) client_weight: u32,
     pub(crate) priority: i32,
     pub(crate) weight: u32,
-    /// None when no evaluator was known that could say.
+    /// None when it is still to be chosen.
     pub(crate) class: Option<Class>,
     /// What an evaluator must hold for it: jobs of one subject share what is loaded.
     pub(crate) subject: Digest,
@@ -109,6 +118,9 @@ pub(crate) enum End {
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
+    /// Ask an evaluator what it is best computed in, and report with [`Scheduler::chosen`] or
+    /// [`Scheduler::not_chosen`].
+    Choose { job: JobKey, evaluator: EvaluatorIdx },
     /// Find what others have of it, pin its class, and report with [`Scheduler::job_begun`].
     Begin { job: JobKey, class: Class },
     /// Have an evaluator compute points of a tile, and report each of them and the end.
@@ -150,9 +162,13 @@ pub(crate) struct Scheduler {
     settings: Settings,
     now: Duration,
     pools: BTreeMap<Class, Pool>,
+    domains: BTreeMap<DomainIdx, Domain>,
+    n_domains: DomainIdx,
     evaluators: BTreeMap<EvaluatorIdx, Evaluator>,
+    /// Those that take work, by what they offer.
+    groups: BTreeMap<Classes, BTreeSet<EvaluatorIdx>>,
     jobs: BTreeMap<JobKey, Job>,
-    /// Jobs whose class nobody could say yet.
+    /// Jobs whose class is not chosen yet.
     classless: BTreeSet<JobKey>,
     attempts: HashMap<AttemptId, Attempt>,
     n_jobs: u64,
@@ -174,7 +190,10 @@ impl Scheduler {
             settings,
             now: Duration::ZERO,
             pools: BTreeMap::new(),
+            domains: BTreeMap::new(),
+            n_domains: 0,
             evaluators: BTreeMap::new(),
+            groups: BTreeMap::new(),
             jobs: BTreeMap::new(),
             classless: BTreeSet::new(),
             attempts: HashMap::new(),
@@ -216,9 +235,12 @@ impl Scheduler {
         let class = new.class.clone();
         let job = Job::new(new);
         self.jobs.insert(key, job);
-        match class.or_else(|| self.majority_class()) {
+        match class {
             Some(class) => self.begin(key, class),
-            None => drop(self.classless.insert(key)),
+            None => {
+                self.classless.insert(key);
+                self.ask(key);
+            }
         }
         key
     }
@@ -243,7 +265,9 @@ impl Scheduler {
         let (client, client_weight, priority, weight) =
             (job.client.clone(), job.client_weight, job.priority, job.weight);
         let is_complete = job.tiles.is_complete();
-        self.pool(&class).shares.add(key, &client, client_weight, priority, weight);
+        if let Some(shares) = self.shares(&class) {
+            shares.add(key, &client, client_weight, priority, weight);
+        }
         self.changed.insert(key);
         if is_complete {
             self.end_job(now, key, End::Succeeded);
@@ -282,20 +306,23 @@ impl Scheduler {
     /// Forgets a job whose end is stored.
     pub(crate) fn forget(&mut self, now: Duration, key: JobKey) {
         self.advance(now);
-        if let Some(Job { class: Some(class), .. }) = self.jobs.remove(&key) {
-            self.pool(&class).shares.remove(key);
+        if let Some(Job { class: Some(class), .. }) = self.jobs.remove(&key)
+            && let Some(shares) = self.shares(&class)
+        {
+            shares.remove(key);
         }
         self.changed.remove(&key);
     }
 
     /// Notes that an evaluator is there and takes work.
-    pub(crate) fn evaluator_up(&mut self, now: Duration, idx: EvaluatorIdx, class: &Class, slots: usize) {
+    pub(crate) fn evaluator_up(&mut self, now: Duration, idx: EvaluatorIdx, classes: &Classes, slots: usize) {
         self.advance(now);
-        if self.evaluators.get(&idx).is_some_and(|evaluator| evaluator.class != *class) {
+        if self.evaluators.get(&idx).is_some_and(|evaluator| evaluator.classes != *classes) {
             self.evaluator_down(now, idx, "the evaluator is another one now");
         }
+        self.link(classes);
         let evaluator = self.evaluators.entry(idx).or_insert_with(|| Evaluator {
-            class: class.clone(),
+            classes: classes.clone(),
             slots,
             limit: slots,
             presence: Presence::Silent,
@@ -310,11 +337,16 @@ impl Scheduler {
             (evaluator.slots, evaluator.limit) = (slots, slots);
             evaluator.presence = Presence::Up;
         }
-        self.pool(class).alive.insert(idx);
+        for class in classes.iter() {
+            self.pool(class).alive.insert(idx);
+        }
         self.refresh_evaluator(idx);
-        if let Some(class) = self.majority_class() {
-            for key in std::mem::take(&mut self.classless) {
-                self.begin(key, class.clone());
+        if self.groups.entry(classes.clone()).or_default().insert(idx) {
+            for key in self.classless.clone() {
+                if let Some(job) = self.jobs.get_mut(&key) {
+                    job.choice.welcome(idx);
+                }
+                self.ask(key);
             }
         }
     }
@@ -472,6 +504,7 @@ impl Scheduler {
                 Timer::Job(key) => self.refresh_job(key),
                 Timer::Store(key) => self.enqueue(key),
                 Timer::Hedge(key) => self.hedge(key),
+                Timer::Choice(key) => self.end_pause(key),
             }
         }
     }
@@ -507,19 +540,40 @@ impl Scheduler {
     }
 
     fn pool(&mut self, class: &Class) -> &mut Pool {
-        let max_running = self.settings.max_running_per_client;
-        self.pools.entry(class.clone()).or_insert_with(|| Pool {
-            shares: Shares::new(max_running),
-            alive: BTreeSet::new(),
-            free: BTreeSet::new(),
-            subjects: BTreeMap::new(),
+        let Self { pools, domains, n_domains, settings, .. } = self;
+        pools.entry(class.clone()).or_insert_with(|| {
+            let domain = *n_domains;
+            *n_domains += 1;
+            let shares = Shares::new(settings.max_running_per_client);
+            domains.insert(domain, Domain { shares, classes: BTreeSet::from([class.clone()]) });
+            Pool { domain, alive: BTreeSet::new(), free: BTreeSet::new(), subjects: BTreeMap::new() }
         })
     }
 
-    /// The class that most evaluators compute in.
-    fn majority_class(&self) -> Option<Class> {
-        let classes = self.pools.iter().filter(|(_, pool)| !pool.alive.is_empty());
-        classes.max_by_key(|(_, pool)| pool.alive.len()).map(|(class, _)| class.clone())
+    /// The shares that the jobs of a class have.
+    fn shares(&mut self, class: &Class) -> Option<&mut Shares> {
+        let domain = self.pool(class).domain;
+        self.domains.get_mut(&domain).map(|domain| &mut domain.shares)
+    }
+
+    /// Notes that an evaluator has these classes in common, whose jobs share from now on.
+    fn link(&mut self, classes: &[Class]) {
+        let Some((first, rest)) = classes.split_first() else { return };
+        let into = self.pool(first).domain;
+        for class in rest {
+            let from = self.pool(class).domain;
+            if from == into {
+                continue;
+            }
+            let Some(others) = self.domains.remove(&from) else { continue };
+            for class in &others.classes {
+                self.pool(class).domain = into;
+            }
+            if let Some(domain) = self.domains.get_mut(&into) {
+                domain.classes.extend(others.classes);
+                domain.shares.absorb(others.shares);
+            }
+        }
     }
 
     fn begin(&mut self, key: JobKey, class: Class) {
@@ -532,9 +586,18 @@ impl Scheduler {
     fn set_presence(&mut self, idx: EvaluatorIdx, presence: Presence) {
         let Some(evaluator) = self.evaluators.get_mut(&idx) else { return };
         evaluator.presence = presence;
-        let class = evaluator.class.clone();
-        self.pool(&class).alive.remove(&idx);
+        let classes = evaluator.classes.clone();
+        for class in classes.iter() {
+            self.pool(class).alive.remove(&idx);
+        }
         self.refresh_evaluator(idx);
+        let Some(group) = self.groups.get_mut(&classes) else { return };
+        group.remove(&idx);
+        if group.is_empty() {
+            self.groups.remove(&classes);
+            // They wait for another reason now.
+            self.classless.clone().into_iter().for_each(|key| self.ask(key));
+        }
     }
 }
 

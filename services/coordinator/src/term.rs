@@ -3,6 +3,7 @@
 
 mod attempt;
 mod beginning;
+mod choice;
 mod ending;
 mod resumption;
 mod supervision;
@@ -315,6 +316,7 @@ impl Term {
     fn perform(self: &Arc<Self>, performance: Performance) {
         let term = Arc::clone(self);
         match performance {
+            Performance::Choose(job, idx) => self.spawn(term.choose(job, idx)),
             Performance::Begin(job, class) => self.spawn(term.begin_job(job, class)),
             Performance::Attempt(attempt) => self.spawn(term.attempt(attempt)),
             Performance::Store(job, tile, values) => self.spawn(term.store_tile(job, tile, values)),
@@ -372,6 +374,7 @@ impl Term {
 
 /// An action with what it needs.
 enum Performance {
+    Choose(Arc<Job>, usize),
     Begin(Arc<Job>, Class),
     Attempt(attempt::Attempt),
     Store(Arc<Job>, relief_core::Tile, Vec<relief_core::PointValues>),
@@ -383,6 +386,7 @@ impl Performance {
     fn of(state: &State, action: Action) -> Option<Self> {
         let job = |key: &JobKey| state.jobs.get(key).cloned();
         Some(match action {
+            Action::Choose { job: key, evaluator } => Self::Choose(job(&key)?, evaluator),
             Action::Begin { job: key, class } => Self::Begin(job(&key)?, class),
             Action::Start { attempt: id, job: key, evaluator, tile, places, n_attempts } => {
                 let stop = state.attempts.get(&id)?.clone();

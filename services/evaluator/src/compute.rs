@@ -1,6 +1,7 @@
 //! The one thread that computes.
 
 mod logits;
+mod probe;
 mod tile;
 
 use std::any::Any;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use logits::{LogitsEvent, LogitsTask};
+pub(crate) use probe::ProbeTask;
 pub(crate) use tile::{TileEvent, TileTask};
 
 /// What the thread is given.
@@ -22,6 +24,8 @@ pub(crate) enum ComputeTask {
     Tile(TileTask),
     /// Logits to compute.
     Logits(LogitsTask),
+    /// Points to evaluate in two precisions.
+    Probe(ProbeTask),
 }
 
 /// The way to the compute thread: a queue of fixed length.
@@ -43,6 +47,7 @@ impl ComputeQueue {
                 match task {
                     ComputeTask::Tile(task) => task.compute(&shutdown),
                     ComputeTask::Logits(task) => task.compute(&shutdown),
+                    ComputeTask::Probe(task) => task.compute(&shutdown),
                 }
             }
         })?;

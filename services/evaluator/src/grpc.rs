@@ -6,23 +6,27 @@ use std::sync::atomic::AtomicU64;
 
 use futures::Stream;
 use relief_api::convert::evaluation::{
-    LogitsRequest, PROTOCOL_VERSION, TileRequest, logits_from_wire, point_to_wire, tile_from_wire,
+    ChoiceRequest, LogitsRequest, PROTOCOL_VERSION, TileRequest, choice_from_wire, logits_from_wire, point_to_wire,
+    tile_from_wire,
 };
 use relief_api::evaluator::v1 as wire;
+use relief_api::evaluator::v1::choose_numerics_response::Event as WireChoiceEvent;
 use relief_api::evaluator::v1::compute_logits_response::Event as WireLogitsEvent;
 use relief_api::evaluator::v1::evaluate_tile_response::Event as WireTileEvent;
 use relief_api::evaluator::v1::evaluator_service_server::EvaluatorService;
 use relief_api::inference::v1::{LogitsRows, LogitsSummary};
-use relief_api::{ApiError, ErrorReason};
-use relief_core::PointValue;
-use tokio::sync::mpsc;
+use relief_api::{ApiError, ErrorReason, Retry};
+use relief_core::{BatchNormMode, Numerics, PointValue};
+use relief_nn::NumericChoice;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
-use crate::compute::{ComputeQueue, ComputeTask, LogitsEvent, LogitsTask, TileEvent, TileTask};
+use crate::compute::{ComputeQueue, ComputeTask, LogitsEvent, LogitsTask, ProbeTask, TileEvent, TileTask};
 use crate::loader::{Loader, Subject};
+use crate::numerics::{NumericOffers, compare};
 use crate::outlet::Outlet;
 
 /// Tiles that the coordinator may send at once: one computes, one is loaded and waits.
@@ -34,12 +38,15 @@ const LOGITS_PER_MESSAGE: usize = 1 << 18;
 /// The most logits of one request: a whole answer may wait for a slow caller.
 const MAX_LOGITS: usize = 1 << 26;
 
+/// The samples on which a shorter precision is compared with float32.
+const N_PROBE_SAMPLES: u64 = 512;
+
 /// Serves evaluations.
 #[derive(Debug, Clone)]
 pub(crate) struct EvaluatorHandler {
     pub(crate) loader: Arc<Loader>,
     pub(crate) queue: ComputeQueue,
-    pub(crate) numeric_class: Arc<str>,
+    pub(crate) numerics: Arc<NumericOffers>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -49,23 +56,25 @@ type BoxStream<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 impl EvaluatorService for EvaluatorHandler {
     type EvaluateTileStream = BoxStream<wire::EvaluateTileResponse>;
     type ComputeLogitsStream = BoxStream<wire::ComputeLogitsResponse>;
+    type ChooseNumericsStream = BoxStream<wire::ChooseNumericsResponse>;
 
     async fn evaluate_tile(
         &self,
         request: Request<wire::EvaluateTileRequest>,
     ) -> Result<Response<Self::EvaluateTileStream>, Status> {
         let request = tile_from_wire(request.into_inner())?;
-        if request.numeric_class != *self.numeric_class {
+        let Some(numerics) = self.numerics.numerics_of(&request.numeric_class) else {
             let message = format!(
                 "numeric_class: this evaluator computes in {}, the request is for {}",
-                self.numeric_class, request.numeric_class
+                self.numerics.classes().collect::<Vec<_>>().join(", "),
+                request.numeric_class
             );
             return Err(ApiError::new(ErrorReason::VersionMismatch, message).into());
-        }
+        };
         let (mut outlet, stream) = self.open_stream(tile_heartbeat)?;
         let handler = self.clone();
         let work = async move {
-            if let Err(error) = handler.evaluate(request, &mut outlet).await {
+            if let Err(error) = handler.evaluate(request, numerics, &mut outlet).await {
                 outlet.refuse(error.into()).await;
             }
         };
@@ -78,10 +87,28 @@ impl EvaluatorService for EvaluatorHandler {
         request: Request<wire::ComputeLogitsRequest>,
     ) -> Result<Response<Self::ComputeLogitsStream>, Status> {
         let request = logits_from_wire(request.into_inner())?;
+        self.numerics.check(request.numerics)?;
         let (mut outlet, stream) = self.open_stream(logits_heartbeat)?;
         let handler = self.clone();
         let work = async move {
             if let Err(error) = handler.infer(request, &mut outlet).await {
+                outlet.refuse(error.into()).await;
+            }
+        };
+        tokio::spawn(work.in_current_span());
+        Ok(Response::new(stream))
+    }
+
+    async fn choose_numerics(
+        &self,
+        request: Request<wire::ChooseNumericsRequest>,
+    ) -> Result<Response<Self::ChooseNumericsStream>, Status> {
+        let request = choice_from_wire(request.into_inner())?;
+        self.numerics.check(request.numerics)?;
+        let (mut outlet, stream) = self.open_stream(choice_heartbeat)?;
+        let handler = self.clone();
+        let work = async move {
+            if let Err(error) = handler.choose(request, &mut outlet).await {
                 outlet.refuse(error.into()).await;
             }
         };
@@ -97,7 +124,7 @@ impl EvaluatorService for EvaluatorHandler {
         Ok(Response::new(wire::DescribeEvaluatorResponse {
             protocol_version: PROTOCOL_VERSION,
             relief_version: env!("CARGO_PKG_VERSION").to_owned(),
-            numeric_class: self.numeric_class.to_string(),
+            numeric_classes: self.numerics.classes().map(str::to_owned).collect(),
             slots: N_SLOTS,
         }))
     }
@@ -124,14 +151,15 @@ impl EvaluatorHandler {
     async fn evaluate(
         &self,
         request: TileRequest,
+        numerics: Numerics,
         outlet: &mut Outlet<wire::EvaluateTileResponse>,
     ) -> Result<(), ApiError> {
         let samples_done = Arc::new(AtomicU64::new(0));
-        let subject = Subject::of_tile(&request);
+        let subject = Subject::of_plane(&request.plane, numerics);
         let opening = self.loader.open(&subject);
         let Some(session) = outlet.wait(&samples_done, opening).await else { return Ok(()) };
 
-        let (ticket, n_directions) = (request.ticket, request.axes.len());
+        let (ticket, n_directions) = (request.ticket, request.plane.axes.len());
         let points: Vec<Vec<f64>> =
             request.points.iter().map(|(x, y)| [*x, *y][..n_directions.min(2)].to_vec()).collect();
         let (events, mut computed) = mpsc::channel(points.len() + 1);
@@ -169,7 +197,12 @@ impl EvaluatorHandler {
         outlet: &mut Outlet<wire::ComputeLogitsResponse>,
     ) -> Result<(), ApiError> {
         let samples_done = Arc::new(AtomicU64::new(0));
-        let subject = Subject::of_logits(request);
+        let loading = self.loader.graph(&request.network);
+        let Some(graph) = outlet.wait(&samples_done, loading).await else { return Ok(()) };
+        let NumericChoice { numerics, passed_over } =
+            self.numerics.choose(&*graph?, BatchNormMode::Frozen, request.numerics)?;
+        let choice = self.choice_to_wire(numerics, passed_over.unwrap_or_default())?;
+        let subject = Subject::of_logits(request, numerics);
         let opening = self.loader.open(&subject);
         let Some(session) = outlet.wait(&samples_done, opening).await else { return Ok(()) };
         let session = session?;
@@ -193,6 +226,9 @@ impl EvaluatorHandler {
             samples_done: Arc::clone(&samples_done),
             span: tracing::Span::current(),
         }))?;
+        if outlet.send(logits_event(WireLogitsEvent::Choice(choice))).await.is_none() {
+            return Ok(());
+        }
         while let Some(event) = outlet.wait(&samples_done, computed.recv()).await {
             let (event, is_last) = match event {
                 Some(LogitsEvent::Span(span)) => {
@@ -213,6 +249,89 @@ impl EvaluatorHandler {
     }
 }
 
+impl EvaluatorHandler {
+    /// Chooses what the points of a plane are computed in; ends early when the caller goes away.
+    async fn choose(
+        &self,
+        request: ChoiceRequest,
+        outlet: &mut Outlet<wire::ChooseNumericsResponse>,
+    ) -> Result<(), ApiError> {
+        let samples_done = Arc::new(AtomicU64::new(0));
+        let loading = self.loader.graph(&request.plane.network);
+        let Some(graph) = outlet.wait(&samples_done, loading).await else { return Ok(()) };
+        let NumericChoice { mut numerics, passed_over } =
+            self.numerics.choose(&*graph?, request.plane.batch_norm, request.numerics)?;
+        if let Some(passed_over) = &passed_over {
+            tracing::info!(surface = request.surface, passed_over, "an engine is passed over");
+        }
+        let mut reasons: Vec<String> = passed_over.into_iter().collect();
+        if let Some(short) = self.numerics.shorter(request.numerics, numerics) {
+            let probing = self.probe(&request, numerics, short, &samples_done);
+            let Some(probed) = outlet.wait(&samples_done, probing).await else { return Ok(()) };
+            let (is_good, found) = probed?;
+            numerics = if is_good { short } else { numerics };
+            reasons.push(found);
+        }
+        if reasons.is_empty() {
+            reasons.push("of what is asked for it is the best that is offered".to_owned());
+        }
+        let choice = self.choice_to_wire(numerics, reasons.join("; "))?;
+        tracing::info!(
+            surface = request.surface,
+            class = choice.numeric_class,
+            reason = choice.reason,
+            "numerics are chosen"
+        );
+        // A caller that has gone needs no answer.
+        let _ = outlet.send(choice_event(WireChoiceEvent::Choice(choice))).await;
+        Ok(())
+    }
+
+    /// Tries whether a shorter precision is as good as float32 on a plane, and says what was found. Where it cannot be
+    /// tried it is not: what keeps it from that is for the tiles to tell, whose failures are counted.
+    async fn probe(
+        &self,
+        request: &ChoiceRequest,
+        exact: Numerics,
+        short: Numerics,
+        samples_done: &Arc<AtomicU64>,
+    ) -> Result<(bool, String), ApiError> {
+        let ChoiceRequest { plane, probes, .. } = request;
+        if probes.is_empty() {
+            return Ok((false, format!("{short} was not tried: there are no points to try it at")));
+        }
+        let probed = async {
+            let subject = |numerics| Subject::of_plane(plane, numerics).limited(N_PROBE_SAMPLES);
+            let exact = self.loader.open(&subject(exact)).await?;
+            let short = self.loader.open(&subject(short)).await?;
+            let (done, probed) = oneshot::channel();
+            self.queue.submit(ComputeTask::Probe(ProbeTask {
+                exact,
+                short,
+                points: probes.clone(),
+                n_directions: plane.axes.len(),
+                done,
+                samples_done: Arc::clone(samples_done),
+                span: tracing::Span::current(),
+            }))?;
+            probed.await.map_err(|_| thread_ended())?
+        };
+        match probed.await {
+            Ok(probes) => Ok(compare(&probes, short)),
+            // Another evaluator, or this one a little later, can say more.
+            Err(error) if error.reason.retry() == Retry::Later => Err(error),
+            Err(error) => {
+                tracing::warn!(surface = request.surface, %error, numerics = %short, "numerics cannot be tried");
+                Ok((false, format!("{short} could not be tried: {error}")))
+            }
+        }
+    }
+
+    fn choice_to_wire(&self, numerics: Numerics, reason: String) -> Result<wire::NumericChoice, ApiError> {
+        Ok(wire::NumericChoice { numeric_class: self.numerics.class_of(numerics)?, reason })
+    }
+}
+
 fn thread_ended() -> ApiError {
     ApiError::new(ErrorReason::Internal, "the compute thread has ended")
 }
@@ -227,6 +346,14 @@ fn tile_heartbeat(heartbeat: wire::Heartbeat) -> wire::EvaluateTileResponse {
 
 fn logits_event(event: WireLogitsEvent) -> wire::ComputeLogitsResponse {
     wire::ComputeLogitsResponse { event: Some(event) }
+}
+
+fn choice_event(event: WireChoiceEvent) -> wire::ChooseNumericsResponse {
+    wire::ChooseNumericsResponse { event: Some(event) }
+}
+
+fn choice_heartbeat(heartbeat: wire::Heartbeat) -> wire::ChooseNumericsResponse {
+    choice_event(WireChoiceEvent::Heartbeat(heartbeat))
 }
 
 fn logits_heartbeat(heartbeat: wire::Heartbeat) -> wire::ComputeLogitsResponse {

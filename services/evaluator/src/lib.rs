@@ -1,7 +1,9 @@
 //! The evaluator: computes the points of tiles, a pure function of each request, and keeps what it loaded.
 //!
 //! What holds: an answer depends on the request only; what is cached is known by its digest and can be thrown away at
-//! any moment. One thread owns the device, behind a bounded queue; health checks and heart-beats never run on it.
+//! any moment. A value is computed in the numeric class that its request names; which of those that are offered suits a
+//! plane best is another question, asked once for each surface. One thread owns the device, behind a bounded queue;
+//! health checks and heart-beats never run on it.
 //!
 //! What it does not do: it writes nothing, plans nothing, and knows of no other evaluator.
 
@@ -12,6 +14,8 @@ mod cache;
 mod compute;
 mod grpc;
 mod loader;
+mod numerics;
 mod outlet;
 
 pub use app::{App, AppError, Options};
+pub use numerics::NothingOffered;

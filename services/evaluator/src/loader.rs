@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use relief_api::convert::evaluation::{AxisRef, BlobRef, LogitsRequest, SamplesRef, TileRequest};
+use relief_api::convert::evaluation::{AxisRef, BlobRef, LogitsRequest, PlaneRef, SamplesRef};
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{BatchNormMode, Direction, TensorMap};
+use relief_core::{BatchNormMode, Direction, Engine, NumericRequest, Numerics, TensorMap};
 use relief_graph::{Graph, InputShape};
 use relief_nn::{Device, PlaneError, PlaneSession, ResidentPlane, ResidentSamples, Samples, SessionError};
 use relief_store::{BlobPath, BlobPathError, Store};
@@ -24,9 +24,11 @@ pub(crate) struct Loader {
     store: Store,
     device: Device,
     batch_size: usize,
+    memory_limit: Option<u64>,
+    graphs: Cache<BlobRef, Graph>,
     models: Cache<(BlobRef, BlobRef), Model>,
     planes: Cache<PlaneKey, ResidentPlane>,
-    samples: Cache<(SamplesRef, [usize; 3]), ResidentSamples>,
+    samples: Cache<(SamplesRef, Engine, [usize; 3]), ResidentSamples>,
 }
 
 #[derive(Debug)]
@@ -41,9 +43,10 @@ struct PlaneKey {
     checkpoint: BlobRef,
     axes: Vec<AxisRef>,
     batch_norm: BatchNormMode,
+    numerics: Numerics,
 }
 
-/// What is evaluated.
+/// What is evaluated, and in what.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     plane: PlaneKey,
@@ -53,36 +56,38 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// The plane and the samples of a tile.
-    pub(crate) fn of_tile(request: &TileRequest) -> Self {
-        let plane = PlaneKey {
-            network: request.network.clone(),
-            checkpoint: request.checkpoint.clone(),
-            axes: request.axes.clone(),
-            batch_norm: request.batch_norm,
+    /// A plane and its samples.
+    pub(crate) fn of_plane(plane: &PlaneRef, numerics: Numerics) -> Self {
+        let PlaneRef { network, checkpoint, axes, batch_norm, samples, also, statistics } = plane.clone();
+        Self { plane: PlaneKey { network, checkpoint, axes, batch_norm, numerics }, samples, also, statistics }
+    }
+
+    /// The same with at most the first `limit` samples of each split.
+    pub(crate) fn limited(self, limit: u64) -> Self {
+        let limited = |samples: SamplesRef| {
+            let limit = samples.limit.map_or(limit, |given| given.min(limit));
+            SamplesRef { limit: Some(limit), ..samples }
         };
-        Self {
-            plane,
-            samples: request.samples.clone(),
-            also: request.also.clone(),
-            statistics: request.statistics.clone(),
-        }
+        let Self { plane, samples, also, statistics } = self;
+        Self { plane, samples: limited(samples), also: also.map(limited), statistics: statistics.map(limited) }
     }
 
     /// A checkpoint, as a plane without directions, and samples.
-    pub(crate) fn of_logits(request: LogitsRequest) -> Self {
-        let LogitsRequest { network, checkpoint, samples } = request;
-        let plane = PlaneKey { network, checkpoint, axes: Vec::new(), batch_norm: BatchNormMode::Frozen };
+    pub(crate) fn of_logits(request: LogitsRequest, numerics: Numerics) -> Self {
+        let LogitsRequest { network, checkpoint, samples, numerics: _ } = request;
+        let plane = PlaneKey { network, checkpoint, axes: Vec::new(), batch_norm: BatchNormMode::Frozen, numerics };
         Self { plane, samples, also: None, statistics: None }
     }
 }
 
 impl Loader {
-    pub(crate) fn new(store: Store, device: Device, batch_size: usize) -> Self {
+    pub(crate) fn new(store: Store, device: Device, batch_size: usize, memory_limit: Option<u64>) -> Self {
         Self {
             store,
             device,
             batch_size,
+            memory_limit,
+            graphs: Cache::new(N_MODELS),
             models: Cache::new(N_MODELS),
             planes: Cache::new(N_PLANES),
             samples: Cache::new(N_SAMPLES),
@@ -96,34 +101,66 @@ impl Loader {
     /// parts do not fit together.
     pub(crate) async fn open(&self, subject: &Subject) -> Result<PlaneSession, ApiError> {
         let Subject { plane, samples, also, statistics } = subject;
+        let engine = plane.numerics.engine;
         let plane = self.planes.get_or_load(plane, || self.load_plane(plane)).await?;
         let shape = plane.graph().input_shape();
+        self.admit(plane.n_bytes() as u64)?;
         let load = async |samples: &SamplesRef| {
-            let key = (samples.clone(), shape.dims());
-            self.samples.get_or_load(&key, || self.load_samples(samples, shape)).await
+            let key = (samples.clone(), engine, shape.dims());
+            let plane_bytes = plane.n_bytes() as u64;
+            self.samples.get_or_load(&key, || self.load_samples(samples, engine, shape, plane_bytes)).await
         };
         let at = |field: &'static str| move |error: SessionError| ApiError::field(field, error.to_string());
-        let mut session = PlaneSession::open(plane, load(samples).await?, self.batch_size).map_err(at("dataset"))?;
+        let main = load(samples).await?;
+        let mut session = PlaneSession::open(Arc::clone(&plane), main, self.batch_size).map_err(at("dataset"))?;
         if let Some(also) = also {
             session = session.with_also(load(also).await?).map_err(at("also"))?;
         }
         if let Some(statistics) = statistics {
             session = session.with_statistics(load(statistics).await?).map_err(at("statistics"))?;
         }
+        self.admit(session.n_bytes() as u64)?;
         Ok(session)
+    }
+
+    /// Checks that a plane and its samples may take so much memory.
+    fn admit(&self, n_bytes: u64) -> Result<(), ApiError> {
+        let mebibytes = |n_bytes: u64| n_bytes.div_ceil(1 << 20);
+        match self.memory_limit.filter(|limit| n_bytes > *limit) {
+            None => Ok(()),
+            Some(limit) => {
+                let message = format!(
+                    "plane and samples take {} MiB; this evaluator gives them {} MiB (--memory-limit): fewer samples, or an \
+                     evaluator with more memory",
+                    mebibytes(n_bytes),
+                    mebibytes(limit)
+                );
+                Err(ApiError::new(ErrorReason::OutOfMemory, message))
+            }
+        }
+    }
+
+    /// Returns the network alone.
+    ///
+    /// # Errors
+    /// Those of [`Loader::open`].
+    pub(crate) async fn graph(&self, network: &BlobRef) -> Result<Arc<Graph>, ApiError> {
+        let load = || async {
+            let path = path_of("network.path", network)?;
+            let onnx = self.store.load_network(&path, network.digest).await?;
+            let model = blocking(move || Graph::from_onnx(&onnx)).await?;
+            let model = model.map_err(|error| ApiError::new(ErrorReason::DataCorrupt, error.to_string()))?;
+            Ok(model.graph)
+        };
+        self.graphs.get_or_load(network, load).await
     }
 
     #[tracing::instrument(name = "evaluator.load_model", skip_all, err)]
     async fn load_model(&self, network: &BlobRef, checkpoint: &BlobRef) -> Result<Model, ApiError> {
-        let network_path = path_of("network.path", network)?;
-        let checkpoint_path = path_of("checkpoint.path", checkpoint)?;
-        let (onnx, checkpoint) = tokio::try_join!(
-            self.store.load_network(&network_path, network.digest),
-            self.store.load_checkpoint(&checkpoint_path, checkpoint.digest),
-        )?;
-        let model = blocking(move || Graph::from_onnx(&onnx)).await?;
-        let model = model.map_err(|error| ApiError::new(ErrorReason::DataCorrupt, error.to_string()))?;
-        Ok(Model { graph: Arc::new(model.graph), checkpoint })
+        let path = path_of("checkpoint.path", checkpoint)?;
+        let checkpoint = async { Ok(self.store.load_checkpoint(&path, checkpoint.digest).await?) };
+        let (graph, checkpoint) = tokio::try_join!(self.graph(network), checkpoint)?;
+        Ok(Model { graph, checkpoint })
     }
 
     #[tracing::instrument(name = "evaluator.load_plane", skip_all, err)]
@@ -135,10 +172,13 @@ impl Loader {
         for axis in &key.axes {
             directions.push(Arc::new(self.load_direction(axis).await?));
         }
-        let (device, batch_norm) = (self.device.clone(), key.batch_norm);
+        let (device, numerics, batch_norm) = (self.device.clone(), key.numerics, key.batch_norm);
+        let request = NumericRequest { engine: Some(numerics.engine), precision: Some(numerics.precision) };
+        let choice = device.choose(&model.graph, batch_norm, request);
+        choice.map_err(|error| ApiError::field("numeric_class", error.to_string()))?;
         let plane = blocking(move || {
             let graph = Arc::clone(&model.graph);
-            ResidentPlane::upload(&device, graph, &model.checkpoint, &directions, batch_norm)
+            ResidentPlane::upload(&device, numerics, graph, &model.checkpoint, &directions, batch_norm)
         });
         plane.await?.map_err(|error| {
             let field = if matches!(error, PlaneError::Origin(_)) { "checkpoint" } else { "axes" };
@@ -164,7 +204,13 @@ impl Loader {
     }
 
     #[tracing::instrument(name = "evaluator.load_samples", skip_all, fields(dataset = %samples.dataset), err)]
-    async fn load_samples(&self, samples: &SamplesRef, shape: InputShape) -> Result<ResidentSamples, ApiError> {
+    async fn load_samples(
+        &self,
+        samples: &SamplesRef,
+        engine: Engine,
+        shape: InputShape,
+        plane_bytes: u64,
+    ) -> Result<ResidentSamples, ApiError> {
         let record = self.store.get_dataset(&samples.dataset).await?;
         if record.split_digest(samples.split) != Some(samples.digest) {
             let message = format!(
@@ -175,12 +221,15 @@ impl Loader {
             );
             return Err(ApiError::new(ErrorReason::DataCorrupt, message));
         }
+        let n_samples = record.splits.get(&samples.split).map_or(0, |split| split.n_samples);
+        let n_samples = samples.limit.map_or(n_samples, |limit| limit.min(n_samples));
+        self.admit(plane_bytes + n_samples * (shape.n_values() * size_of::<f32>()) as u64)?;
         let dims = shape.dims().map(|dim| u32::try_from(dim).unwrap_or(u32::MAX));
         let loaded = self.store.load_samples(&record, samples.split, samples.limit, dims).await?;
         let device = self.device.clone();
         let resident = blocking(move || {
             let samples = Samples::new(loaded.inputs, loaded.targets, shape)?;
-            ResidentSamples::upload(&device, &samples, None)
+            ResidentSamples::upload(&device, engine, &samples, None)
         });
         resident.await?.map_err(|error| ApiError::field("dataset", error.to_string()))
     }

@@ -27,7 +27,7 @@ pub struct Options {
     /// What computes.
     pub device: DeviceChoice,
     /// Samples per batch when a snapshot is evaluated, at least 1. With the evaluators' value the losses of a snapshot
-    /// and of a surface around it are of one numeric class.
+    /// and of a surface around it that is asked for in float32 are of one numeric class.
     pub batch_size: usize,
 }
 

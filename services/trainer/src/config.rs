@@ -31,7 +31,7 @@ pub struct Config {
     #[arg(long, env = "RELIEF_TRAINER_DEVICE", value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
     /// Samples per batch when a snapshot is evaluated; with the evaluators' value the losses of a snapshot and those of
-    /// a surface around it are of one numeric class
+    /// a surface around it that is asked for in float32 are of one numeric class
     #[arg(long, env = "RELIEF_TRAINER_BATCH_SIZE", value_name = "N", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch_size: u32,

@@ -2,7 +2,7 @@
 
 use relief_api::{ApiError, ErrorReason};
 use relief_graph::OnnxError;
-use relief_nn::{PlaneError, SampleError, SessionError, TrainingError};
+use relief_nn::{NumericsError, PlaneError, SampleError, SessionError, TrainingError};
 use relief_store::StoreError;
 
 use crate::record::{Abandoned, RunFailure};
@@ -28,6 +28,8 @@ pub(crate) enum RunError {
     },
     #[error("cannot read the stored network")]
     Network(#[from] OnnxError),
+    #[error("cannot evaluate snapshots")]
+    Numerics(#[from] NumericsError),
     #[error("cannot put the samples on the device")]
     Samples(#[from] SampleError),
     #[error("cannot put the network on the device")]
@@ -57,7 +59,8 @@ impl RunError {
             Self::Stopped { .. } => ErrorReason::ShuttingDown,
             Self::Load { reason, .. } | Self::Store { reason, .. } => reason.reason,
             Self::Network(_) => ErrorReason::DataCorrupt,
-            Self::Samples(_)
+            Self::Numerics(_)
+            | Self::Samples(_)
             | Self::Plane(_)
             | Self::Evaluation(_)
             | Self::Training(_)

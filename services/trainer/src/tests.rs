@@ -12,8 +12,8 @@ use relief_api::training::v1::{
 };
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{
-    BatchNormMode, CheckpointName, Direction, DirectionAxis, Ignore, NetworkId, Normalization, Philox, PointValue,
-    RunId, Split, random_direction,
+    BatchNormMode, CheckpointName, Direction, DirectionAxis, Ignore, NetworkId, Normalization, NumericRequest, Philox,
+    PointValue, Precision, RunId, Split, random_direction,
 };
 use relief_graph::{Graph, InputShape};
 use relief_nn::{Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples};
@@ -163,13 +163,15 @@ async fn evaluated_as_a_surface(store: &Store, snapshot: &str, split: Split) -> 
     let shape = InputShape::new(channels, height, width).expect("a good shape");
     let samples = Samples::new(loaded.inputs, loaded.targets, shape).expect("samples");
     let device = Device::cpu();
-    let samples = Arc::new(ResidentSamples::upload(&device, &samples, None).expect("samples"));
+    let request = NumericRequest { engine: None, precision: Some(Precision::F32) };
+    let numerics = device.choose(&graph, BatchNormMode::Frozen, request).expect("something to compute in").numerics;
+    let samples = ResidentSamples::upload(&device, numerics.engine, &samples, None).expect("samples");
     let directions = [DirectionAxis::X, DirectionAxis::Y].map(|axis| {
         let trainable = graph.trainable(&origin);
         Arc::new(Direction::Step(random_direction(trainable, 1, axis, Normalization::Filter, Ignore::BiasBn)))
     });
-    let plane = ResidentPlane::upload(&device, graph, &origin, &directions, BatchNormMode::Frozen).expect("a plane");
-    let session = PlaneSession::open(Arc::new(plane), samples, 128).expect("a session");
+    let plane = ResidentPlane::upload(&device, numerics, graph, &origin, &directions, BatchNormMode::Frozen);
+    let session = PlaneSession::open(Arc::new(plane.expect("a plane")), Arc::new(samples), 128).expect("a session");
     let evaluation = session.evaluate(&[0.0, 0.0], &mut |_| std::ops::ControlFlow::Continue(()));
     match evaluation.expect("a value") {
         Evaluation::Done(values) => values.main,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::Context;
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{JobState, RunId, RunSpec, Split};
+use relief_core::{Engine, JobState, Numerics, Precision, RunId, RunSpec, Split};
 use relief_nn::Device;
 use relief_store::{Page, SnapshotRecord, Store, StoreError, StoreErrorKind, rfc3339};
 use tokio::sync::mpsc;
@@ -24,6 +24,9 @@ use crate::watcher::Watcher;
 use crate::worker::Job;
 
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// What steps are computed in, on any device.
+const TRAINED_IN: Numerics = Numerics { engine: Engine::Burn, precision: Precision::F32 };
 
 /// Accepts, shows and stops runs.
 #[derive(Debug, Clone)]
@@ -93,7 +96,7 @@ impl Trainer {
             n_samples: split.n_samples,
             network_digest: network.digest,
             dataset_digest,
-            numeric_class: self.device.numeric_class(self.batch_size),
+            numeric_class: self.device.numeric_class(TRAINED_IN, self.batch_size),
             created: rfc3339(now),
         };
         self.store().create_run(&record.id, &record).await?;

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use relief_core::{BatchNormMode, PointValue, Recipe, TensorMap};
+use relief_core::{BatchNormMode, NumericRequest, Numerics, PointValue, Precision, Recipe, TensorMap};
 use relief_graph::Graph;
 use relief_nn::{
     Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe, TrainingSession,
@@ -17,6 +17,8 @@ use crate::shuffle::shuffled;
 #[derive(Debug)]
 pub(crate) struct Training {
     device: Device,
+    /// Of evaluations.
+    numerics: Numerics,
     graph: Arc<Graph>,
     recipe: Recipe,
     session: TrainingSession,
@@ -49,10 +51,14 @@ impl Training {
         let sgd = SgdRecipe { momentum: recipe.momentum, weight_decay: recipe.weight_decay, nesterov: true };
         let origin = relief_graph::initialize(&graph, recipe.seed);
         let session = TrainingSession::new(device, graph.clone(), &origin, sgd)?;
-        let train = Arc::new(ResidentSamples::upload(device, &samples, None)?);
-        let test = test.map(|samples| ResidentSamples::upload(device, samples, None)).transpose()?.map(Arc::new);
+        // As an evaluator chooses them for a surface that is asked for in float32.
+        let request = NumericRequest { engine: None, precision: Some(Precision::F32) };
+        let numerics = device.choose(&graph, BatchNormMode::Frozen, request)?.numerics;
+        let upload = |samples| ResidentSamples::upload(device, numerics.engine, samples, None);
+        let train = Arc::new(upload(&samples)?);
+        let test = test.map(upload).transpose()?.map(Arc::new);
         let (device, recipe) = (device.clone(), recipe.clone());
-        Ok(Self { device, graph, recipe, session, samples, train, test, batch_size, n_steps: 0 })
+        Ok(Self { device, numerics, graph, recipe, session, samples, train, test, batch_size, n_steps: 0 })
     }
 
     /// The parameters, running statistics included.
@@ -65,14 +71,15 @@ impl Training {
         Ok(self.session.weight_norm()?)
     }
 
-    /// Evaluates `parameters` over both splits, as an evaluator does at the centre of a surface: the same engine, batches
-    /// and order. `check` is asked after every batch whether to go on.
+    /// Evaluates `parameters` over both splits, as an evaluator does at the centre of a surface in float32: the same
+    /// engine, batches and order. `check` is asked after every batch whether to go on.
     pub(crate) fn evaluate(
         &self,
         parameters: &TensorMap,
         check: &dyn Fn() -> Result<(), RunError>,
     ) -> Result<SplitValues, RunError> {
-        let plane = ResidentPlane::upload(&self.device, self.graph.clone(), parameters, &[], BatchNormMode::Frozen)?;
+        let (device, graph) = (&self.device, self.graph.clone());
+        let plane = ResidentPlane::upload(device, self.numerics, graph, parameters, &[], BatchNormMode::Frozen)?;
         let plane = Arc::new(plane);
         let value = |samples: &Arc<ResidentSamples>| {
             let session = PlaneSession::open(plane.clone(), samples.clone(), self.batch_size)?;

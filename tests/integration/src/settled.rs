@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use relief_core::{
-    BatchNormMode, Direction, DirectionAxis, Ignore, Normalization, Philox, PointValue, TensorMap, random_direction,
+    BatchNormMode, Direction, DirectionAxis, Ignore, Normalization, NumericRequest, Numerics, Philox, PointValue,
+    Precision, TensorMap, random_direction,
 };
 use relief_graph::{Graph, Node, Op, ParameterKind, initialize};
 use relief_nn::{
@@ -107,14 +108,24 @@ impl Landscape {
         [DirectionAxis::X, DirectionAxis::Y].map(|axis| self.random(seed, axis, normalization)).to_vec()
     }
 
+    /// What its losses are computed in: float32, as a surface that asks for that.
+    ///
+    /// # Errors
+    /// When the device has nothing for the network.
+    pub fn numerics(&self, mode: BatchNormMode) -> anyhow::Result<Numerics> {
+        let request = NumericRequest { engine: None, precision: Some(Precision::F32) };
+        Ok(self.device.choose(&self.graph, mode, request)?.numerics)
+    }
+
     /// What evaluates points of the plane along `directions`.
     ///
     /// # Errors
     /// When the directions do not fit the network.
     pub fn session(&self, directions: &[Arc<Direction>]) -> anyhow::Result<PlaneSession> {
-        let graph = Arc::clone(&self.graph);
-        let plane = ResidentPlane::upload(&self.device, graph, &self.origin, directions, BatchNormMode::Frozen)?;
-        let samples = ResidentSamples::upload(&self.device, &self.samples, None)?;
+        let (device, graph, mode) = (&self.device, Arc::clone(&self.graph), BatchNormMode::Frozen);
+        let numerics = self.numerics(mode)?;
+        let plane = ResidentPlane::upload(device, numerics, graph, &self.origin, directions, mode)?;
+        let samples = ResidentSamples::upload(device, numerics.engine, &self.samples, None)?;
         Ok(PlaneSession::open(Arc::new(plane), Arc::new(samples), self.batch_size)?)
     }
 

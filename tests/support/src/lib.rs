@@ -33,4 +33,4 @@ pub use program::Program;
 pub use proxy::{Proxy, Traffic};
 pub use refusal::Refusal;
 pub use sandbox::{CHECKPOINT, DATASET, Sandbox};
-pub use surface::{Values, axis, plane_axes, random, surface_spec};
+pub use surface::{Values, axis, in_float32, plane_axes, random, surface_spec};

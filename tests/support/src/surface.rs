@@ -6,7 +6,8 @@ use relief_api::evaluator::v1::{Blob, PlaneAxis};
 use relief_api::surface::v1::direction::Source;
 use relief_api::surface::v1::read_surface_response::Part;
 use relief_api::surface::v1::{
-    Axis, DatasetSlice, Direction, Plane, RandomDirection, ReadSurfaceResponse, SurfaceSpec, TileShape,
+    Axis, DatasetSlice, Direction, NumericRequest, Plane, Precision, RandomDirection, ReadSurfaceResponse, SurfaceSpec,
+    TileShape,
 };
 
 /// The values of a surface by their bits, so that equal means bit-identical, NaN included.
@@ -113,4 +114,11 @@ pub fn surface_spec(
         tile: Some(TileShape { rows, columns }),
         ..SurfaceSpec::default()
     }
+}
+
+/// The same surface, to be computed in float32 by whatever engine is best.
+#[must_use]
+pub fn in_float32(spec: SurfaceSpec) -> SurfaceSpec {
+    let numerics = NumericRequest { engine: 0, precision: Precision::F32.into() };
+    SurfaceSpec { numerics: Some(numerics), ..spec }
 }

@@ -10,8 +10,9 @@ use relief_api::convert::evaluation::PROTOCOL_VERSION;
 use relief_api::evaluator::v1::evaluate_tile_response::Event;
 use relief_api::evaluator::v1::evaluator_service_server::EvaluatorService;
 use relief_api::evaluator::v1::{
-    ComputeLogitsRequest, ComputeLogitsResponse, DescribeEvaluatorRequest, DescribeEvaluatorResponse,
-    EvaluateTileRequest, EvaluateTileResponse, PointResult, TileSummary,
+    ChooseNumericsRequest, ChooseNumericsResponse, ComputeLogitsRequest, ComputeLogitsResponse,
+    DescribeEvaluatorRequest, DescribeEvaluatorResponse, EvaluateTileRequest, EvaluateTileResponse, NumericChoice,
+    PointResult, TileSummary, choose_numerics_response,
 };
 use relief_coordinator::{Answers, EvaluatorPort};
 use tonic::{Request, Response, Status};
@@ -29,6 +30,9 @@ pub(crate) struct Simulated {
 /// The tiles that one takes at once, as a real one does.
 const N_SLOTS: u32 = 2;
 
+/// What all of them compute in.
+const CLASS: &str = "simulated";
+
 impl Simulated {
     fn describe(&self) -> Result<DescribeEvaluatorResponse, Status> {
         if !self.is_open.load(Ordering::Relaxed) {
@@ -37,7 +41,7 @@ impl Simulated {
         Ok(DescribeEvaluatorResponse {
             protocol_version: PROTOCOL_VERSION,
             relief_version: env!("CARGO_PKG_VERSION").to_owned(),
-            numeric_class: "simulated".to_owned(),
+            numeric_classes: vec![CLASS.to_owned()],
             slots: N_SLOTS,
         })
     }
@@ -82,6 +86,17 @@ impl EvaluatorPort for Simulated {
     async fn compute_logits(&self, _: ComputeLogitsRequest) -> Result<Answers<ComputeLogitsResponse>, Status> {
         Err(Status::unimplemented("it only pretends"))
     }
+
+    async fn choose_numerics(&self, _: ChooseNumericsRequest) -> Result<Answers<ChooseNumericsResponse>, Status> {
+        Ok(Box::pin(chosen()))
+    }
+}
+
+/// The one class that there is.
+fn chosen() -> impl Stream<Item = Result<ChooseNumericsResponse, Status>> {
+    let choice = NumericChoice { numeric_class: CLASS.to_owned(), reason: "there is no other".to_owned() };
+    let event = choose_numerics_response::Event::Choice(choice);
+    futures::stream::iter([Ok(ChooseNumericsResponse { event: Some(event) })])
 }
 
 type BoxStream<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
@@ -90,6 +105,7 @@ type BoxStream<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 impl EvaluatorService for Simulated {
     type EvaluateTileStream = BoxStream<EvaluateTileResponse>;
     type ComputeLogitsStream = BoxStream<ComputeLogitsResponse>;
+    type ChooseNumericsStream = BoxStream<ChooseNumericsResponse>;
 
     async fn evaluate_tile(
         &self,
@@ -103,6 +119,13 @@ impl EvaluatorService for Simulated {
         _: Request<ComputeLogitsRequest>,
     ) -> Result<Response<Self::ComputeLogitsStream>, Status> {
         Err(Status::unimplemented("it only pretends"))
+    }
+
+    async fn choose_numerics(
+        &self,
+        _: Request<ChooseNumericsRequest>,
+    ) -> Result<Response<Self::ChooseNumericsStream>, Status> {
+        Ok(Response::new(Box::pin(chosen())))
     }
 
     async fn describe_evaluator(

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "what is measured is told to whoever runs it")]
 
 mod dispatch;
+mod engine;
 mod evaluator;
 mod usage;
 
@@ -16,11 +17,14 @@ use clap::Parser;
 enum Bench {
     /// A coordinator with simulated evaluators: tiles per second, memory, and how long others wait meanwhile
     Dispatch(dispatch::Arguments),
+    /// The engines of this build and other programs: images per second, memory, and where the time of a point goes
+    Engine(engine::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Bench::parse() {
         Bench::Dispatch(arguments) => dispatch::run(arguments).await,
+        Bench::Engine(arguments) => tokio::task::spawn_blocking(|| engine::run(arguments)).await?,
     }
 }

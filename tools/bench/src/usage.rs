@@ -22,8 +22,28 @@ pub(crate) fn cpu_time() -> anyhow::Result<Duration> {
 /// # Errors
 /// Where there is no `/proc`.
 pub(crate) fn resident_mib() -> anyhow::Result<f64> {
+    status_mib("VmRSS:")
+}
+
+fn status_mib(field: &str) -> anyhow::Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("no /proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib / 1024.0)
+}
+
+/// The most memory that this process has held since [`reset_peak`], in MiB.
+///
+/// # Errors
+/// Where there is no `/proc`.
+pub(crate) fn peak_mib() -> anyhow::Result<f64> {
+    status_mib("VmHWM:")
+}
+
+/// Lets [`peak_mib`] begin anew.
+///
+/// # Errors
+/// Where there is no `/proc`.
+pub(crate) fn reset_peak() -> anyhow::Result<()> {
+    fs::write("/proc/self/clear_refs", "5").context("no /proc/self/clear_refs")
 }

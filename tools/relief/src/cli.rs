@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use relief_core::{CheckpointId, CheckpointName, DatasetId, NetworkId, RunId, Split};
+use relief_core::{
+    CheckpointId, CheckpointName, DatasetId, Engine, NetworkId, NumericRequest, OrAuto, Precision, RunId, Split,
+};
 use relief_graph::InputShape;
 use relief_rpc::Endpoint;
 
@@ -85,6 +87,31 @@ pub(crate) struct UpArguments {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, env = "RELIEF_UP_LISTEN", default_value = "127.0.0.1:7373", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
+    /// What may run forward passes: cpu, the engine made for processors; burn; or auto, which leaves it to requests
+    #[arg(long, env = "RELIEF_UP_ENGINE", value_name = "ENGINE", default_value_t)]
+    pub(crate) engine: OrAuto<Engine>,
+    /// How exactly products may be computed: f32, split-bf16 or bf16; or auto, which leaves it to requests
+    #[arg(long, env = "RELIEF_UP_PRECISION", value_name = "PRECISION", default_value_t)]
+    pub(crate) precision: OrAuto<Precision>,
+}
+
+/// What losses are to be computed in.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct NumericArguments {
+    /// What runs the forward passes: cpu, the engine made for processors; burn; or auto, the fastest that has all of
+    /// the network's operators
+    #[arg(long, value_name = "ENGINE", default_value_t)]
+    pub(crate) engine: OrAuto<Engine>,
+    /// How exactly products are computed: f32; split-bf16, about 16 bits; bf16, for previews; or auto, the fastest that
+    /// is as good as f32
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    pub(crate) precision: OrAuto<Precision>,
+}
+
+impl NumericArguments {
+    pub(crate) fn request(self) -> NumericRequest {
+        NumericRequest { engine: self.engine.0, precision: self.precision.0 }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -209,6 +236,8 @@ pub(crate) struct EvaluateArguments {
     /// Only the first so many samples; all unless given
     #[arg(long, value_name = "SAMPLES", value_parser = whole(1..=u64::MAX))]
     pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) numerics: NumericArguments,
     /// A file for the logits and targets of every sample: FILE.npz with `logits`, float32 of shape (samples, classes), and
     /// `targets`; or FILE.csv with a line per sample
     #[arg(long, value_name = "FILE")]

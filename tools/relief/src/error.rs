@@ -118,6 +118,8 @@ fn flag(field: &str) -> Option<&'static str> {
         "spec.plane.y.towards" => "--y-to",
         "spec.plane.batch_norm" => "--batch-norm",
         "spec.tile" => "--tile",
+        "spec.numerics.engine" | "numerics.engine" => "--engine",
+        "spec.numerics.precision" | "numerics.precision" => "--precision",
         "spec.scheduling.client" => "--client",
         "spec.scheduling.priority" => "--priority",
         "spec.scheduling.weight" => "--weight",

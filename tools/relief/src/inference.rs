@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
+use relief_api::convert::numerics::numerics_to_wire;
 use relief_api::inference::v1::compute_logits_response::Part;
 use relief_api::inference::v1::{ComputeLogitsRequest, LogitsHeader, LogitsRows, LogitsSummary};
 use relief_api::surface::v1::DatasetSlice;
@@ -41,6 +42,7 @@ pub(crate) async fn run(arguments: &EvaluateArguments, client: &Client, output: 
             ("loss", summary.loss.to_string()),
             ("accuracy", format!("{} %", summary.accuracy)),
             ("squared error", summary.squared_error.to_string()),
+            ("numeric class", header.numeric_class.clone()),
         ])
     };
     output.print(json, text)
@@ -86,6 +88,7 @@ async fn compute(arguments: &EvaluateArguments, client: &Client) -> anyhow::Resu
             split: split.into(),
             limit: arguments.limit,
         }),
+        numerics: numerics_to_wire(arguments.numerics.request()),
     };
     let refused = |status| client.inference.refused(status);
     let mut parts = client.inference().compute_logits(request).await.map_err(refused)?.into_inner();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use relief_core::DatasetId;
+use relief_core::{DatasetId, NumericRequest};
 use relief_rpc::{Endpoint, ServiceHost};
 use relief_store::{Store, StoreErrorKind, embedded};
 use tokio::net::TcpListener;
@@ -26,12 +26,17 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Starts all services on `listen` (port 0 takes a free one); they stop when `shutdown` is cancelled, and cancel it
-    /// when they fail.
+    /// Starts all services on `listen` (port 0 takes a free one), the evaluator with what `numerics` leaves of all that
+    /// the processor offers; they stop when `shutdown` is cancelled, and cancel it when they fail.
     ///
     /// # Errors
     /// When the address cannot be listened on, or a service refuses to start.
-    pub async fn start(store: Store, listen: SocketAddr, shutdown: CancellationToken) -> anyhow::Result<Self> {
+    pub async fn start(
+        store: Store,
+        listen: SocketAddr,
+        numerics: NumericRequest,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr().with_context(|| format!("cannot listen on {listen}"))?;
         let endpoint: Endpoint = format!("http://{}", reachable(address)).parse()?;
@@ -41,7 +46,7 @@ impl Platform {
             ..relief_coordinator::Options::default()
         };
         let coordinator = relief_coordinator::App::new(options, store.clone(), shutdown.clone())?;
-        let options = relief_evaluator::Options::default();
+        let options = relief_evaluator::Options { numerics, ..relief_evaluator::Options::default() };
         let evaluator = relief_evaluator::App::new(options, store.clone(), shutdown.clone())?;
         let trainer = relief_trainer::App::new(relief_trainer::Options::default(), store.clone(), shutdown.clone())?;
         let renderer = relief_renderer::App::new(relief_renderer::Options::default(), store, shutdown.clone())?;

@@ -8,7 +8,7 @@ use relief_api::convert::surface::{direction_to_wire, split_to_wire};
 use relief_api::plot::v1::{LossScale, PlotFormat, PlotKind, RenderSurfaceRequest};
 use relief_api::surface::v1::{self as wire, SurfaceSpec};
 use relief_api::training::v1::RunSpec;
-use relief_core::{Axis, DirectionSpec, Ignore, Normalization, Split};
+use relief_core::{Axis, DirectionSpec, Ignore, Normalization, NumericRequest, Split};
 use relief_store::embedded::FASHION_MNIST_6K;
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ pub(crate) async fn run(QuickstartArguments { out }: QuickstartArguments, output
     let shutdown = relief_runtime::shutdown_on_signal().context("cannot handle signals")?;
     let store = platform::open_local(&out.join("store")).await?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let platform = Platform::start(store, listen, shutdown.clone()).await?;
+    let platform = Platform::start(store, listen, NumericRequest::default(), shutdown.clone()).await?;
     platform.ready().await;
     let client = Client::new(platform.endpoint().clone().into())?;
     let demonstrated = tokio::select! {

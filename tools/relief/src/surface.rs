@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use relief_api::catalog::v1::Split as WireSplit;
 use relief_api::convert::job::state_from_wire;
+use relief_api::convert::numerics::numerics_to_wire;
 use relief_api::convert::surface::{batch_norm_to_wire, direction_to_wire, split_to_wire};
 use relief_api::surface::v1::{
     self as wire, CancelSurfaceRequest, CreateSurfaceRequest, DeleteSurfaceRequest, GetSurfaceRequest,
@@ -239,6 +240,7 @@ fn spec(arguments: &CreateArguments, dataset: String) -> anyhow::Result<SurfaceS
             priority: arguments.priority,
             weight: arguments.weight,
         }),
+        numerics: numerics_to_wire(arguments.numerics.request()),
     })
 }
 
@@ -250,7 +252,7 @@ pub(crate) fn axis(axis: Axis) -> wire::Axis {
 mod tests {
     use clap::Parser as _;
     use relief_api::convert::surface::spec_from_wire;
-    use relief_core::{BatchNormMode, Ignore, Normalization, Split};
+    use relief_core::{BatchNormMode, Engine, Ignore, Normalization, NumericRequest, Precision, Split};
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -279,6 +281,15 @@ mod tests {
         assert_eq!((spec.grid.n_columns(), spec.grid.n_rows()), (5, 3));
         assert_eq!((spec.data.split, spec.data.limit), (Split::Test, Some(9)));
         assert_eq!(spec.tile.to_string(), "2x3");
+    }
+
+    #[test]
+    fn numerics_are_left_open_unless_they_are_asked_for() {
+        assert_eq!(asked(&[]).numerics, None);
+        let flags = ["--engine=burn", "--precision", "split-bf16"];
+        let spec = spec_from_wire(Some(asked(&flags))).expect("a valid request");
+        let expected = NumericRequest { engine: Some(Engine::Burn), precision: Some(Precision::SplitBf16) };
+        assert_eq!(spec.numerics, expected);
     }
 
     #[test]

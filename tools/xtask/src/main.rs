@@ -27,6 +27,8 @@ enum Task {
     Clients,
     /// Write docs/api.md anew from the protos
     ApiDocs,
+    /// Measure the engines of this build and other programs in turn: target/bench-engine.md and .json
+    Bench,
     /// Measure a coordinator with a thousand simulated evaluators; the figures of docs/benchmarks.md
     BenchDispatch,
     /// Compute 20 surfaces while every part of a cluster is killed at random
@@ -68,6 +70,12 @@ const TEST_WITH_RUST_ALONE: &[&str] = &["cargo test --release --locked --workspa
 const CLIENTS: &[&str] = &["cargo test --release --locked --workspace --test clients -- --ignored --test-threads=1"];
 
 const API_DOCS: &[&str] = &["cargo run --release --locked --quiet --package relief-api-docs"];
+
+const BENCH: &[&str] = &[
+    "cargo build --release --locked --workspace --bins",
+    "cargo run --release --locked --quiet --package relief-bench -- engine \
+     --markdown target/bench-engine.md --json target/bench-engine.json",
+];
 
 const BENCH_DISPATCH: &[&str] = &[
     "cargo build --release --locked --workspace --bins",
@@ -133,6 +141,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Test => (Vec::new(), [BUILD, TEST_WITH_RUST_ALONE].concat()),
         Task::Clients => (CLIENT_TOOLS.to_vec(), [BUILD, CLIENTS].concat()),
         Task::ApiDocs => (Vec::new(), API_DOCS.to_vec()),
+        Task::Bench => (Vec::new(), BENCH.to_vec()),
         Task::BenchDispatch => (Vec::new(), BENCH_DISPATCH.to_vec()),
         Task::Chaos => (Vec::new(), CHAOS.to_vec()),
         Task::Soak => (Vec::new(), SOAK.to_vec()),
@@ -209,7 +218,9 @@ mod tests {
 
     #[test]
     fn every_step_names_a_program() {
-        for step in [LINT, BUILD, TEST, TEST_WITH_RUST_ALONE, CLIENTS, API_DOCS, BENCH_DISPATCH, CHAOS, SOAK].concat() {
+        for step in
+            [LINT, BUILD, TEST, TEST_WITH_RUST_ALONE, CLIENTS, API_DOCS, BENCH, BENCH_DISPATCH, CHAOS, SOAK].concat()
+        {
             assert!(command(step).is_ok(), "{step}");
         }
     }

@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use relief_core::Tile;
+use relief_core::{Digest, Tile};
 
-use super::state::{Attempt, Job, Pool, Presence, Timer};
-use super::{Action, AttemptId, Class, EvaluatorIdx, JobKey, Scheduler};
+use super::state::{Attempt, Domain, Job, Presence, Timer};
+use super::{Action, AttemptId, Class, DomainIdx, EvaluatorIdx, JobKey, Scheduler};
 
 /// Subjects that an evaluator is taken to hold: as many planes as it keeps.
 pub(super) const N_HELD: usize = 4;
@@ -31,10 +31,12 @@ impl Scheduler {
         if before == place {
             return;
         }
-        let class = evaluator.class.clone();
-        let free = &mut self.pool(&class).free;
-        before.map(|place| free.remove(&(place, idx)));
-        place.map(|place| free.insert((place, idx)));
+        let classes = evaluator.classes.clone();
+        for class in classes.iter() {
+            let free = &mut self.pool(class).free;
+            before.map(|place| free.remove(&(place, idx)));
+            place.map(|place| free.insert((place, idx)));
+        }
     }
 
     /// Puts a job among the runnable ones, or takes it away; watches it while something of it runs.
@@ -54,8 +56,10 @@ impl Scheduler {
             return;
         }
         let subject = job.subject;
+        if let Some(shares) = self.shares(&class) {
+            shares.set_runnable(key, is_runnable);
+        }
         let pool = self.pool(&class);
-        pool.shares.set_runnable(key, is_runnable);
         let keys = pool.subjects.entry(subject).or_default();
         match is_runnable {
             true => drop(keys.insert(key)),
@@ -68,59 +72,65 @@ impl Scheduler {
 
     /// Gives tiles to evaluators as long as there are both.
     pub(super) fn place(&mut self) {
-        let classes: Vec<Class> =
-            self.pools.iter().filter(|(_, pool)| !pool.free.is_empty()).map(|(class, _)| class.clone()).collect();
-        for class in classes {
-            while let Some((key, idx, tile)) = self.pick(&class) {
+        let domains: Vec<DomainIdx> = self.domains.keys().copied().collect();
+        for domain in domains {
+            while let Some((key, idx, tile)) = self.pick(domain) {
                 self.start(key, idx, tile);
             }
         }
     }
 
-    /// Who does what next in a class.
-    pub(super) fn pick(&self, class: &Class) -> Option<(JobKey, EvaluatorIdx, u32)> {
-        let pool = self.pools.get(class)?;
-        let evaluators: Vec<EvaluatorIdx> = pool.free.iter().take(N_LOOKED_AT).map(|(_, idx)| *idx).collect();
-        if evaluators.is_empty() {
+    /// Who does what next in the classes of a domain.
+    pub(super) fn pick(&self, domain: DomainIdx) -> Option<(JobKey, EvaluatorIdx, u32)> {
+        let domain = self.domains.get(&domain)?;
+        let has_room = |class| self.pools.get(class).is_some_and(|pool| !pool.free.is_empty());
+        if !domain.classes.iter().any(has_room) {
             return None;
         }
-        let tile_of = |key: JobKey, idx: EvaluatorIdx| {
-            // One that is left alone for a while is nobody to wait for: it may go on like that for ever.
-            let takes_work = |idx: &EvaluatorIdx| self.evaluators.get(idx).is_some_and(|e| e.free_from <= self.now);
-            let is_other =
-                |avoided: &[EvaluatorIdx]| pool.alive.iter().any(|other| !avoided.contains(other) && takes_work(other));
-            self.jobs.get(&key)?.tiles.next_for(idx, is_other)
+        let of_job = |key| {
+            let job = self.jobs.get(&key)?;
+            let class = job.class.as_ref()?;
+            Some((job, class, self.pools.get(class)?))
         };
-        for key in pool.shares.in_turn() {
-            let Some(job) = self.jobs.get(&key) else { continue };
-            let holds = |idx: &EvaluatorIdx| self.evaluators.get(idx).is_some_and(|e| e.held.contains(&job.subject));
+        for key in domain.shares.in_turn() {
+            let Some((job, class, pool)) = of_job(key) else { continue };
+            let evaluators: Vec<EvaluatorIdx> = pool.free.iter().take(N_LOOKED_AT).map(|(_, idx)| *idx).collect();
+            let is_held = |(other, subject): &(Class, Digest)| *subject == job.subject && other == class;
+            let holds = |idx: &EvaluatorIdx| self.evaluators.get(idx).is_some_and(|e| e.held.iter().any(is_held));
             let (holders, others): (Vec<EvaluatorIdx>, Vec<EvaluatorIdx>) =
                 evaluators.iter().partition(|idx| holds(idx));
-            if let Some(pick) = holders.iter().find_map(|idx| Some((key, *idx, tile_of(key, *idx)?))) {
+            if let Some(pick) = holders.iter().find_map(|idx| Some((key, *idx, self.tile_for(key, *idx)?))) {
                 return Some(pick);
             }
             // The others are looked at only when none of the first may take what waits.
             let rest = pool.free.iter().skip(N_LOOKED_AT).map(|(_, idx)| idx);
             let mut others = others.iter().chain(rest);
-            let Some(pick) = others.find_map(|idx| Some((key, *idx, tile_of(key, *idx)?))) else { continue };
+            let Some(pick) = others.find_map(|idx| Some((key, *idx, self.tile_for(key, *idx)?))) else { continue };
             let (_, idx, _) = pick;
-            return Some(self.held_instead(pool, idx, tile_of).unwrap_or(pick));
+            return Some(self.held_instead(domain, idx).unwrap_or(pick));
         }
         None
     }
 
+    /// The tile of a job that an evaluator is given next.
+    fn tile_for(&self, key: JobKey, idx: EvaluatorIdx) -> Option<u32> {
+        let job = self.jobs.get(&key)?;
+        let alive = &self.pools.get(job.class.as_ref()?)?.alive;
+        // One that is left alone for a while is nobody to wait for: it may go on like that for ever.
+        let takes_work = |idx: &EvaluatorIdx| self.evaluators.get(idx).is_some_and(|e| e.free_from <= self.now);
+        let is_other =
+            |avoided: &[EvaluatorIdx]| alive.iter().any(|other| !avoided.contains(other) && takes_work(other));
+        job.tiles.next_for(idx, is_other)
+    }
+
     /// A job that needs nothing loaded by an evaluator, and whose turn it nearly is.
-    pub(super) fn held_instead(
-        &self,
-        pool: &Pool,
-        idx: EvaluatorIdx,
-        tile_of: impl Fn(JobKey, EvaluatorIdx) -> Option<u32>,
-    ) -> Option<(JobKey, EvaluatorIdx, u32)> {
+    pub(super) fn held_instead(&self, domain: &Domain, idx: EvaluatorIdx) -> Option<(JobKey, EvaluatorIdx, u32)> {
         let held = &self.evaluators.get(&idx)?.held;
         let slack = self.settings.affinity_slack;
-        let mut keys = held.iter().filter_map(|subject| pool.subjects.get(subject)).flatten().take(N_LOOKED_AT);
+        let of_subject = |(class, subject): &(Class, Digest)| self.pools.get(class)?.subjects.get(subject);
+        let mut keys = held.iter().filter_map(of_subject).flatten().take(N_LOOKED_AT);
         keys.find_map(|key| {
-            pool.shares.is_within(*key, slack).then(|| Some((*key, idx, tile_of(*key, idx)?))).flatten()
+            domain.shares.is_within(*key, slack).then(|| Some((*key, idx, self.tile_for(*key, idx)?))).flatten()
         })
     }
 
@@ -148,11 +158,14 @@ impl Scheduler {
         job.has_started = true;
         job.attempts.insert(id);
         job.rate.note(now, job.tiles.tally().points_done);
-        self.pool(&class).shares.start(key, cost);
+        if let Some(shares) = self.shares(&class) {
+            shares.start(key, cost);
+        }
         if let Some(evaluator) = self.evaluators.get_mut(&idx) {
+            let held = (class, subject);
             evaluator.running.insert(id);
-            evaluator.held.retain(|held| *held != subject);
-            evaluator.held.push_front(subject);
+            evaluator.held.retain(|other| *other != held);
+            evaluator.held.push_front(held);
             evaluator.held.truncate(N_HELD);
         }
         let attempt = Attempt {
@@ -187,8 +200,10 @@ impl Scheduler {
         });
         if let Some(job) = self.jobs.get_mut(&attempt.job) {
             job.attempts.remove(&id);
-            if let Some(class) = job.class.clone() {
-                self.pool(&class).shares.end(attempt.job, attempt.charged, cost);
+            if let Some(class) = job.class.clone()
+                && let Some(shares) = self.shares(&class)
+            {
+                shares.end(attempt.job, attempt.charged, cost);
             }
         }
         Some(attempt)

@@ -40,7 +40,7 @@ struct ClientShare {
     turns: BTreeSet<Turn>,
 }
 
-/// The jobs of one numeric class, and whose turn it is.
+/// The jobs of the numeric classes that evaluators have in common, and whose turn it is.
 #[derive(Debug)]
 pub(crate) struct Shares {
     jobs: BTreeMap<JobKey, JobShare>,
@@ -79,6 +79,40 @@ impl Shares {
         let job =
             JobShare { client: client.clone(), priority, weight: weight.max(1), time: entry.clock, is_runnable: false };
         self.jobs.insert(key, job);
+    }
+
+    /// Takes over the jobs of others, because from now on they share the same evaluators.
+    pub(crate) fn absorb(&mut self, others: Self) {
+        // The times of the two have nothing to do with each other: what is kept is how far each is ahead of its turn.
+        let moved =
+            |time: VirtualTime, from: VirtualTime, to: VirtualTime| to.saturating_add(time).saturating_sub(from);
+        let mut clocks = BTreeMap::new();
+        for (name, theirs) in others.clients {
+            let time = moved(theirs.time, others.clock, self.clock);
+            let ours = self.clients.entry(name.clone()).or_insert_with(|| ClientShare {
+                weight: theirs.weight,
+                time,
+                clock: theirs.clock,
+                n_jobs: 0,
+                n_running: 0,
+                turns: BTreeSet::new(),
+            });
+            let before = ours.time;
+            ours.time = before.max(time);
+            ours.n_jobs += theirs.n_jobs;
+            ours.n_running += theirs.n_running;
+            let (from, to) = (theirs.clock, ours.clock);
+            ours.turns
+                .extend(theirs.turns.into_iter().map(|(priority, time, key)| (priority, moved(time, from, to), key)));
+            clocks.insert(name.clone(), (from, to));
+            self.reorder(&name, before);
+        }
+        for (key, mut job) in others.jobs {
+            if let Some((from, to)) = clocks.get(&job.client) {
+                job.time = moved(job.time, *from, *to);
+            }
+            self.jobs.insert(key, job);
+        }
     }
 
     /// Removes a job of which nothing runs any more.
@@ -308,6 +342,23 @@ mod tests {
             n_preferred += 1;
         }
         assert_eq!(n_preferred, 4);
+    }
+
+    #[test]
+    fn those_who_come_to_share_the_same_evaluators_share_them_alike() {
+        let mut shares = shares(&[(0, "a", 0, 1), (1, "b", 0, 1)]);
+        let mut others = Shares::new(usize::MAX);
+        for (key, client) in [(2, "b"), (3, "c")] {
+            others.add(JobKey(key), &client.into(), 1, 0, 1);
+            others.set_runnable(JobKey(key), true);
+        }
+        // What each had of evaluators that the others could not use is nothing to make up for.
+        served(&mut shares, 1000);
+        served(&mut others, 10);
+        shares.absorb(others);
+        assert_eq!(served(&mut shares, 60), BTreeMap::from([(0, 20), (1, 10), (2, 10), (3, 20)]));
+        (0..4).for_each(|key| shares.remove(JobKey(key)));
+        assert!(shares.turns.is_empty() && shares.clients.is_empty() && shares.jobs.is_empty());
     }
 
     #[test]

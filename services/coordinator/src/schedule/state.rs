@@ -6,10 +6,11 @@ use std::time::Duration;
 use relief_core::Digest;
 
 use super::budget::RetryBudget;
+use super::choice::Choice;
 use super::rate::RateMeter;
 use super::share::{ClientName, Shares};
 use super::tiles::Tiles;
-use super::{AttemptId, Class, End, EvaluatorIdx, JobKey, MIN_PAUSE, NewJob};
+use super::{AttemptId, Class, Classes, DomainIdx, End, EvaluatorIdx, JobKey, MIN_PAUSE, NewJob};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
@@ -18,6 +19,7 @@ pub(super) enum Timer {
     Job(JobKey),
     Store(JobKey),
     Hedge(JobKey),
+    Choice(JobKey),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +34,15 @@ pub(super) enum Presence {
 
 #[derive(Debug)]
 pub(super) struct Evaluator {
-    pub(super) class: Class,
+    /// What it computes in, the best first.
+    pub(super) classes: Classes,
     pub(super) slots: usize,
     /// What it takes at once at present, at most its slots.
     pub(super) limit: usize,
     pub(super) presence: Presence,
     pub(super) running: BTreeSet<AttemptId>,
-    /// The subjects of its last tiles, the last one first.
-    pub(super) held: VecDeque<Digest>,
+    /// The subjects of its last tiles, each in its class, the last one first.
+    pub(super) held: VecDeque<(Class, Digest)>,
     /// It gets nothing before.
     pub(super) free_from: Duration,
     pub(super) pause: Duration,
@@ -48,9 +51,18 @@ pub(super) struct Evaluator {
     pub(super) place: Option<usize>,
 }
 
+/// The classes that evaluators have in common, directly or by way of others: whatever is given out in one of them is
+/// taken from the rest, so that their jobs share.
+#[derive(Debug)]
+pub(super) struct Domain {
+    pub(super) shares: Shares,
+    pub(super) classes: BTreeSet<Class>,
+}
+
+/// The evaluators and the jobs of one class.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pub(super) shares: Shares,
+    pub(super) domain: DomainIdx,
     /// Those that take work, now or when they have room.
     pub(super) alive: BTreeSet<EvaluatorIdx>,
     /// Those with room, by the number of tiles that run there.
@@ -69,6 +81,8 @@ pub(super) struct Job {
     pub(super) subject: Digest,
     pub(super) network: Digest,
     pub(super) samples_per_point: u64,
+    /// How far the choice of its class is, while it has none.
+    pub(super) choice: Choice,
     pub(super) is_beginning: bool,
     pub(super) has_begun: bool,
     pub(super) has_started: bool,
@@ -108,6 +122,7 @@ impl Job {
             subject,
             network,
             samples_per_point,
+            choice: Choice::default(),
             is_beginning: false,
             has_begun: false,
             has_started: false,

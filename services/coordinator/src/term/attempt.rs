@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use relief_api::convert::evaluation::{AxisRef, BlobRef, SamplesRef, TileRequest, point_from_wire, tile_to_wire};
+use relief_api::convert::evaluation::{
+    AxisRef, BlobRef, PlaneRef, SamplesRef, TileRequest, point_from_wire, tile_to_wire,
+};
 use relief_api::evaluator::v1::evaluate_tile_response::Event;
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{DirectionSpec, PointValues, Split, Tile};
-use relief_store::{BlobPath, DirectionSource, SampleSource, StoreErrorKind};
+use relief_store::{BlobPath, DirectionSource, SampleSource, StoreErrorKind, SurfaceRecord};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -137,6 +139,20 @@ fn tile_request(attempt: &Attempt) -> TileRequest {
     let points: Vec<(u32, u32)> = attempt.tile.points().collect();
     let coefficients =
         |place: &u32| points.get(*place as usize).map(|(row, column)| spec.grid.coefficients(*row, *column));
+    TileRequest {
+        surface: attempt.job.id().to_string(),
+        tile_idx: attempt.tile.idx,
+        attempt: attempt.n_attempts,
+        plane: plane_of(&record),
+        points: attempt.places.iter().filter_map(coefficients).collect(),
+        numeric_class: provenance.numeric_class.clone(),
+        ticket: attempt.id.0,
+    }
+}
+
+/// What the points of a surface are computed from.
+pub(super) fn plane_of(record: &SurfaceRecord) -> PlaneRef {
+    let (spec, provenance) = (&record.spec, &record.provenance);
     let samples = |split: Split, source: SampleSource| SamplesRef {
         dataset: spec.data.dataset.clone(),
         digest: source.digest,
@@ -152,10 +168,7 @@ fn tile_request(attempt: &Attempt) -> TileRequest {
             AxisRef::Step(BlobRef { path: BlobPath::direction(digest).to_string(), digest })
         }
     };
-    TileRequest {
-        surface: attempt.job.id().to_string(),
-        tile_idx: attempt.tile.idx,
-        attempt: attempt.n_attempts,
+    PlaneRef {
         network: BlobRef { path: BlobPath::network(&spec.network).to_string(), digest: provenance.network_digest },
         checkpoint: BlobRef {
             path: BlobPath::checkpoint(&spec.plane.origin).to_string(),
@@ -166,8 +179,5 @@ fn tile_request(attempt: &Attempt) -> TileRequest {
         samples: samples(spec.data.split, provenance.samples),
         also: spec.also.zip(provenance.also).map(|(split, source)| samples(split, source)),
         statistics: provenance.statistics.map(|source| samples(Split::Train, source)),
-        points: attempt.places.iter().filter_map(coefficients).collect(),
-        numeric_class: provenance.numeric_class.clone(),
-        ticket: attempt.id.0,
     }
 }

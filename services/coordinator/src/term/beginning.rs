@@ -1,4 +1,4 @@
-//! The beginnings of surfaces: their class is pinned, and what others have of them is found.
+//! The beginnings of surfaces: the class that was chosen is pinned, and what others have of them is found.
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{MAX_PAUSE, MIN_PAUSE, Term};
 use crate::fleet::{Absence, Link};
-use crate::schedule::Class;
+use crate::schedule::Classes;
 
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -22,12 +22,13 @@ impl Term {
             match link.describe().await {
                 Ok(description) => {
                     if !std::mem::replace(&mut is_known, true) {
-                        let class = &description.numeric_class;
-                        tracing::info!(evaluator = link.name, class, "evaluator answers");
+                        let classes = description.numeric_classes.join(", ");
+                        tracing::info!(evaluator = link.name, classes, "evaluator answers");
                     }
                     (pause, n_slow) = (MIN_PAUSE, 0);
-                    let class: Class = description.numeric_class.as_str().into();
-                    self.tell(|state, now| state.scheduler.evaluator_up(now, idx, &class, description.slots));
+                    let classes: Classes =
+                        description.numeric_classes.iter().map(|class| class.as_str().into()).collect();
+                    self.tell(|state, now| state.scheduler.evaluator_up(now, idx, &classes, description.slots));
                     if known.replace(description.clone()) != Some(description) {
                         self.has_news.store(true, Ordering::Relaxed);
                     }

@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod evaluation;
 pub mod inference;
 pub mod job;
+pub mod numerics;
 pub mod surface;
 pub mod time;
 pub mod training;

@@ -42,6 +42,8 @@ pub enum ErrorReason {
     NotLeader,
     /// No evaluator answers that could compute it.
     NoEvaluator,
+    /// The evaluator offers no engine or no precision like the one that is asked for.
+    NumericsUnavailable,
     /// The same tile failed on several evaluators.
     EvaluationFailed,
     /// Somebody asked for it to stop.
@@ -63,7 +65,7 @@ pub enum Retry {
 
 impl ErrorReason {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidField,
         Self::InvalidContent,
         Self::NotFound,
@@ -78,6 +80,7 @@ impl ErrorReason {
         Self::ShuttingDown,
         Self::NotLeader,
         Self::NoEvaluator,
+        Self::NumericsUnavailable,
         Self::EvaluationFailed,
         Self::Cancelled,
         Self::Internal,
@@ -100,6 +103,7 @@ impl ErrorReason {
             Self::ShuttingDown => ("SHUTTING_DOWN", Code::Unavailable, Retry::Later),
             Self::NotLeader => ("NOT_LEADER", Code::Unavailable, Retry::Later),
             Self::NoEvaluator => ("NO_EVALUATOR", Code::Unavailable, Retry::Later),
+            Self::NumericsUnavailable => ("NUMERICS_UNAVAILABLE", Code::FailedPrecondition, Retry::Later),
             Self::EvaluationFailed => ("EVALUATION_FAILED", Code::Aborted, Retry::Elsewhere),
             Self::Cancelled => ("CANCELLED", Code::Cancelled, Retry::Never),
             Self::Internal => ("INTERNAL", Code::Internal, Retry::Elsewhere),

@@ -11,6 +11,7 @@ mod axis;
 mod digest;
 mod direction;
 mod name;
+mod numerics;
 mod philox;
 mod plane;
 mod point;
@@ -27,8 +28,9 @@ pub use direction::{DirectionAxis, Ignore, Normalization, random_direction};
 pub use name::{
     CheckpointId, CheckpointName, ClientId, DatasetId, DirectionName, NameError, NetworkId, RunId, SurfaceId,
 };
+pub use numerics::{Engine, NumericRequest, Numerics, OrAuto, Precision};
 pub use philox::Philox;
-pub use plane::{AxisGeometry, BatchNormMode, Direction, PlaneGeometry, TensorNorms, displace};
+pub use plane::{AxisGeometry, BatchNormMode, Direction, PlaneGeometry, TensorNorms, Term, displace, displacement};
 pub use point::{PointFlag, PointValue, PointValues};
 pub use run::{Recipe, RecipeViolation, RunSpec};
 pub use spec::{

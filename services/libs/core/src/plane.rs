@@ -81,43 +81,65 @@ impl Direction {
 /// have the shapes of the origin's, which is checked when a plane is opened.
 #[must_use]
 pub fn displace(origin: &TensorMap, steps: &[(f64, &Direction)]) -> TensorMap {
-    let coefficients: Vec<(f32, &Direction)> = steps.iter().map(|(a, direction)| (*a as f32, *direction)).collect();
-    origin.iter().map(|(name, tensor)| (name.clone(), displace_tensor(name, tensor, &coefficients))).collect()
+    origin.iter().map(|(name, tensor)| (name.clone(), displace_tensor(name, tensor, steps))).collect()
 }
 
-fn displace_tensor(name: &str, origin: &Tensor, coefficients: &[(f32, &Direction)]) -> Tensor {
-    let mut weighted: Vec<(f32, &Tensor)> = Vec::new();
-    let mut origin_weight = 1.0_f64;
-    let mut steps: Vec<(f32, &Tensor)> = Vec::new();
-    for (coefficient, direction) in coefficients {
-        let Some(tensor) = direction.tensors().get(name) else { continue };
-        match direction {
-            Direction::Step(_) => steps.push((*coefficient, tensor)),
-            Direction::Towards(_) => {
-                origin_weight -= f64::from(*coefficient);
-                weighted.push((*coefficient, tensor));
-            }
-        }
-    }
-    weighted.insert(0, (origin_weight as f32, origin));
-    weighted.retain(|(weight, _)| *weight != 0.0);
-    let mut weighted = weighted.into_iter();
-    let mut theta = match weighted.next() {
+fn displace_tensor(name: &str, origin: &Tensor, steps: &[(f64, &Direction)]) -> Tensor {
+    let tensor_of = |term: Term| match term {
+        Term::Origin => Some(origin),
+        Term::Direction(idx) => steps[idx].1.tensors().get(name),
+    };
+    let terms = displacement(name, steps);
+    let mut terms = terms.iter().filter_map(|(weight, term)| Some((*weight, tensor_of(*term)?)));
+    let mut theta = match terms.next() {
         Some((1.0, tensor)) => tensor.clone(),
         Some((weight, tensor)) => {
             let mut theta = tensor.clone();
             theta.data_mut().iter_mut().for_each(|value| *value *= weight);
             theta
         }
-        // Weights add up to 1, so that one is left, but for a rounding to nothing.
         None => Tensor::filled(origin.shape(), 0.0),
     };
-    for (coefficient, tensor) in weighted.chain(steps.into_iter().filter(|(coefficient, _)| *coefficient != 0.0)) {
+    for (weight, tensor) in terms {
         for (value, step) in theta.data_mut().iter_mut().zip(tensor.data()) {
-            *value += coefficient * step;
+            *value += weight * step;
         }
     }
     theta
+}
+
+/// A tensor that a displaced one is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    /// The origin's.
+    Origin,
+    /// That of the direction with this index.
+    Direction(usize),
+}
+
+/// What [`displace`] makes the tensor `name` of, for who computes elsewhere: the first term times its weight, where that
+/// is not 1, then weight times term added for each other in this order, every product and every sum rounded to float32.
+/// Nothing at all is 0.
+#[must_use]
+pub fn displacement(name: &str, steps: &[(f64, &Direction)]) -> Vec<(f32, Term)> {
+    let (mut weighted, mut added) = (Vec::new(), Vec::new());
+    let mut origin_weight = 1.0_f64;
+    for (idx, (coefficient, direction)) in steps.iter().enumerate() {
+        let coefficient = *coefficient as f32;
+        if !direction.tensors().contains_key(name) {
+            continue;
+        }
+        match direction {
+            Direction::Step(_) => added.push((coefficient, Term::Direction(idx))),
+            Direction::Towards(_) => {
+                origin_weight -= f64::from(coefficient);
+                weighted.push((coefficient, Term::Direction(idx)));
+            }
+        }
+    }
+    // Weights add up to 1, so that one of them is left, but for a rounding to nothing.
+    let terms = std::iter::once((origin_weight as f32, Term::Origin)).chain(weighted).chain(added);
+    terms.filter(|(weight, _)| *weight != 0.0).collect()
 }
 
 /// How the axes of a plane lie to the weights and to each other.

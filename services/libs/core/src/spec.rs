@@ -9,6 +9,7 @@ use crate::axis::Grid;
 use crate::digest::Digest;
 use crate::direction::{Ignore, Normalization};
 use crate::name::{CheckpointName, ClientId, DatasetId, NetworkId};
+use crate::numerics::{Engine, NumericRequest, OrAuto, Precision};
 use crate::plane::BatchNormMode;
 use crate::tile::TileShape;
 
@@ -34,6 +35,9 @@ pub struct SurfaceSpec {
     /// Whose it is and how urgent; has no effect on any value.
     #[serde(default)]
     pub scheduling: Scheduling,
+    /// What it is to be computed in; the class that was chosen stands beside the specification.
+    #[serde(default, skip_serializing_if = "NumericRequest::is_open")]
+    pub numerics: NumericRequest,
 }
 
 /// Whose a job is, and how it shares the evaluators with others.
@@ -128,6 +132,8 @@ pub struct InferenceSpec {
     pub checkpoint: CheckpointName,
     /// On which samples.
     pub data: DatasetSlice,
+    /// What they are to be computed in.
+    pub numerics: NumericRequest,
 }
 
 /// A part of a dataset.
@@ -213,5 +219,13 @@ words!(Ignore, "bias_bn, none", "bias_bn" => Self::BiasBn, "none" => Self::None)
 words!(Normalization, "filter, layer, weight, dfilter, dlayer, none",
     "filter" => Self::Filter, "layer" => Self::Layer, "weight" => Self::Weight,
     "dfilter" => Self::Dfilter, "dlayer" => Self::Dlayer, "none" => Self::None);
+words!(Engine, "cpu, burn", "cpu" => Self::Cpu, "burn" => Self::Burn);
+words!(Precision, "f32, split-bf16, bf16",
+    "f32" => Self::F32, "split-bf16" => Self::SplitBf16, "bf16" => Self::Bf16);
+words!(OrAuto<Engine>, "auto, cpu, burn",
+    "auto" => Self(None), "cpu" => Self(Some(Engine::Cpu)), "burn" => Self(Some(Engine::Burn)));
+words!(OrAuto<Precision>, "auto, f32, split-bf16, bf16",
+    "auto" => Self(None), "f32" => Self(Some(Precision::F32)), "split-bf16" => Self(Some(Precision::SplitBf16)),
+    "bf16" => Self(Some(Precision::Bf16)));
 words!(BatchNormMode, "frozen, interpolated, recomputed",
     "frozen" => Self::Frozen, "interpolated" => Self::Interpolated, "recomputed" => Self::Recomputed);

@@ -1,4 +1,4 @@
-//! Images per second of evaluation and training on this machine: `throughput [NETWORK] [SAMPLES] [BATCH] [THREADS]`.
+//! Images per second of evaluation and training on this machine: `throughput [NETWORK] [SAMPLES] [BATCH] [THREADS] [ENGINE]`.
 #![allow(clippy::print_stdout, clippy::expect_used)]
 
 use std::num::NonZeroUsize;
@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use relief_core::{BatchNormMode, Direction, DirectionAxis, Ignore, Normalization, random_direction};
+use relief_core::{BatchNormMode, Direction, DirectionAxis, Ignore, Normalization, NumericRequest, random_direction};
 use relief_graph::{builtin, initialize};
 use relief_nn::{
     Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe, TrainingSession,
@@ -21,6 +21,7 @@ fn main() {
         0 => Device::cpu(),
         n => Device::cpu_with_threads(NonZeroUsize::new(n).expect("not 0")),
     };
+    let engine = arguments.get(4).map(|word| word.parse().expect("an engine"));
     let graph = Arc::new(builtin::build_default(name).expect("a built-in network"));
     let origin = initialize(&graph, 1);
     let shape = graph.input_shape();
@@ -34,9 +35,12 @@ fn main() {
         Arc::new(Direction::Step(random_direction(trainable, 7, axis, Normalization::Filter, Ignore::BiasBn)))
     };
     let directions = [along(DirectionAxis::X), along(DirectionAxis::Y)];
-    let plane = ResidentPlane::upload(&device, Arc::clone(&graph), &origin, &directions, BatchNormMode::Frozen)
-        .expect("a plane");
-    let resident = ResidentSamples::upload(&device, &samples, None).expect("samples");
+    let request = NumericRequest { engine, precision: None };
+    let numerics = device.choose(&graph, BatchNormMode::Frozen, request).expect("an engine").numerics;
+    let plane =
+        ResidentPlane::upload(&device, numerics, Arc::clone(&graph), &origin, &directions, BatchNormMode::Frozen)
+            .expect("a plane");
+    let resident = ResidentSamples::upload(&device, numerics.engine, &samples, None).expect("samples");
     let session = PlaneSession::open(Arc::new(plane), Arc::new(resident), batch_size).expect("a session");
     let mut rates = Vec::new();
     for point in 0..10 {
@@ -46,7 +50,7 @@ fn main() {
         if let (0, Ok(Evaluation::Done(values))) = (point, value) {
             println!(
                 "{} loss {} accuracy {}",
-                device.numeric_class(batch_size),
+                device.numeric_class(numerics, batch_size),
                 values.main.loss,
                 values.main.accuracy
             );

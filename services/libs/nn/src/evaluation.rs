@@ -4,20 +4,26 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use relief_core::{BatchNormMode, PointValue, PointValues};
+use relief_core::{BatchNormMode, Engine, PointValue, PointValues};
 use relief_graph::InputShape;
 
 use crate::loss::{self, BatchMetrics};
-use crate::plane::ResidentPlane;
+use crate::plane::{ResidentPlane, Theta};
 use crate::program::Statistics;
 use crate::sample::{ResidentSamples, stray_target};
+use crate::transfer;
 
+#[cfg(test)]
+mod engine_tests;
 mod inference;
 mod statistics;
 #[cfg(test)]
 mod tests;
 
 pub use inference::{Inference, LogitsSpan};
+
+/// Samples that a thread of the cpu engine takes at once; a value does not depend on it.
+const CPU_BATCH: usize = 32;
 
 /// A plane and samples, to be evaluated at any number of points.
 #[derive(Debug, Clone)]
@@ -40,9 +46,30 @@ pub enum Evaluation {
     Cancelled,
 }
 
+/// A part of the evaluation of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The parameters are at the point.
+    Displaced,
+    /// They are as the engine reads them.
+    Packed,
+    /// The logits of a batch are there.
+    Forwarded,
+    /// The metrics of a batch are there.
+    Reduced,
+}
+
 /// Why a point cannot be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
+    /// Samples that lie as another engine reads them.
+    #[error("the samples lie as the {found} engine reads them; the plane is computed by {expected}")]
+    Engine {
+        /// The plane's.
+        expected: Engine,
+        /// The samples'.
+        found: Engine,
+    },
     /// No samples in a batch.
     #[error("the batch size is 0; it must be at least 1")]
     BatchSize,
@@ -81,8 +108,8 @@ pub enum SessionError {
 }
 
 impl PlaneSession {
-    /// Returns the session that evaluates `samples` on `plane` in batches of `batch_size`, the last one short. Both must
-    /// lie on the same device.
+    /// Returns the session that evaluates `samples` on `plane`, with burn in batches of `batch_size`, the last one short.
+    /// Both must lie on the same device, as the same engine reads them.
     ///
     /// # Errors
     /// When the batch size is 0, or the samples have another shape or more classes than the network.
@@ -118,6 +145,13 @@ impl PlaneSession {
         Ok(self)
     }
 
+    /// The bytes that evaluations take: the plane's (see [`ResidentPlane::n_bytes`]) and the inputs of all samples.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let samples = [Some(&self.samples), self.also.as_ref(), self.statistics.as_ref()];
+        self.plane.n_bytes() + samples.into_iter().flatten().map(|samples| samples.n_bytes()).sum::<usize>()
+    }
+
     /// Returns the mean cross entropy, squared error and accuracy at `coefficients`, one per direction of the plane.
     ///
     /// `on_batch` is called on this thread with the number of samples done so far, of all splits, after each batch; where
@@ -136,13 +170,13 @@ impl PlaneSession {
             n_done += n_samples;
             on_batch(n_done)
         };
-        let Some(parameters) = self.parameters(coefficients, &mut progress)? else { return Ok(Evaluation::Cancelled) };
-        let Some(main) = self.evaluate_split(&self.samples, &parameters, &mut progress)? else {
+        let Some(theta) = self.theta(coefficients, &mut progress)? else { return Ok(Evaluation::Cancelled) };
+        let Some(main) = self.evaluate_split(&self.samples, &theta, &mut progress)? else {
             return Ok(Evaluation::Cancelled);
         };
         let also = match &self.also {
             None => None,
-            Some(samples) => match self.evaluate_split(samples, &parameters, &mut progress)? {
+            Some(samples) => match self.evaluate_split(samples, &theta, &mut progress)? {
                 None => return Ok(Evaluation::Cancelled),
                 also => also,
             },
@@ -150,18 +184,45 @@ impl PlaneSession {
         Ok(Evaluation::Done(PointValues { main, also }))
     }
 
+    /// Evaluates the first split at `coefficients` on this thread, and tells after each of its stages: for those who want to
+    /// know where its time goes.
+    ///
+    /// # Errors
+    /// When the number of coefficients is wrong, or the device fails.
+    pub fn walk(&self, coefficients: &[f64], on_stage: &mut dyn FnMut(Stage)) -> Result<PointValue, SessionError> {
+        let (expected, found) = (self.plane.n_directions(), coefficients.len());
+        if expected != found {
+            return Err(SessionError::Coefficients { expected, found });
+        }
+        let theta = self.plane.theta(coefficients, || on_stage(Stage::Displaced));
+        on_stage(Stage::Packed);
+        let mut batches = Vec::new();
+        for idx in 0..self.samples.n_batches(self.batch_len()) {
+            let logits = self.forward(&self.samples, idx, &theta)?;
+            on_stage(Stage::Forwarded);
+            batches.push(BatchMetrics::of(&logits, self.samples.batch_targets(idx, self.batch_len())));
+            on_stage(Stage::Reduced);
+        }
+        Ok(loss::mean(&batches))
+    }
+
     /// The means over `samples`, or none when `on_batch` breaks off.
     fn evaluate_split(
         &self,
         samples: &ResidentSamples,
-        parameters: &[Tensor<1>],
+        theta: &Theta,
         on_batch: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<PointValue>, SessionError> {
+        if let Theta::Burn(parameters) = theta
+            && self.plane.device().is_remote()
+        {
+            return self.evaluate_remotely(samples, parameters, on_batch);
+        }
         let batches = self.plane.device().map(
-            samples.n_batches(self.batch_size),
+            samples.n_batches(self.batch_len()),
             |idx| {
-                let batch = samples.batch(idx, self.batch_size);
-                Ok(BatchMetrics::of(&self.forward(batch.inputs, parameters)?, batch.targets))
+                let logits = self.forward(samples, idx, theta)?;
+                Ok(BatchMetrics::of(&logits, samples.batch_targets(idx, self.batch_len())))
             },
             |batch: &Result<BatchMetrics, SessionError>| match batch {
                 Ok(batch) => on_batch(batch.losses.len()),
@@ -172,36 +233,73 @@ impl PlaneSession {
         Ok(Some(loss::mean(&batches.into_iter().collect::<Result<Vec<_>, _>>()?)))
     }
 
+    /// The same where asking for a value makes the device wait: the forward passes of all batches are told to it one after
+    /// the other, and their logits read once.
+    fn evaluate_remotely(
+        &self,
+        samples: &ResidentSamples,
+        parameters: &[Tensor<1>],
+        on_batch: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<PointValue>, SessionError> {
+        let mut logits = Vec::new();
+        for idx in 0..samples.n_batches(self.batch_size) {
+            let batch = samples.batch(idx, self.batch_size);
+            logits.push(self.plane.program().forward(parameters, batch.inputs, Statistics::Running));
+            if on_batch(batch.targets.len()).is_break() {
+                return Ok(None);
+            }
+        }
+        let logits = host_values(Tensor::cat(logits, 0)).map_err(SessionError::Device)?;
+        Ok(Some(loss::mean(&[BatchMetrics::of(&logits, samples.targets())])))
+    }
+
     /// The parameters at `coefficients`, running statistics included, or none when `on_batch` breaks off.
-    fn parameters(
+    fn theta(
         &self,
         coefficients: &[f64],
         on_batch: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<Option<Vec<Tensor<1>>>, SessionError> {
+    ) -> Result<Option<Theta>, SessionError> {
         let (expected, found) = (self.plane.n_directions(), coefficients.len());
         if expected != found {
             return Err(SessionError::Coefficients { expected, found });
         }
-        let parameters = self.plane.parameters(coefficients);
         let has_statistics = self.plane.graph().parameters().iter().any(|parameter| !parameter.kind.is_trainable());
-        match (self.plane.batch_norm(), &self.statistics) {
-            _ if !has_statistics => Ok(Some(parameters)),
-            (BatchNormMode::Recomputed, None) => Err(SessionError::NoStatistics),
-            (BatchNormMode::Recomputed, Some(samples)) => {
-                statistics::recompute(&self.plane, samples, parameters, on_batch)
+        let is_recomputed = has_statistics && self.plane.batch_norm() == BatchNormMode::Recomputed;
+        match (self.plane.theta(coefficients, || ()), &self.statistics) {
+            (_, None) if is_recomputed => Err(SessionError::NoStatistics),
+            (Theta::Burn(parameters), Some(samples)) if is_recomputed => {
+                Ok(statistics::recompute(&self.plane, samples, parameters, on_batch)?.map(Theta::Burn))
             }
-            (BatchNormMode::Frozen | BatchNormMode::Interpolated, _) => Ok(Some(parameters)),
+            (theta, _) => Ok(Some(theta)),
+        }
+    }
+
+    /// The number of samples that one thread computes at once: the engine for processors has its own way to divide them.
+    fn batch_len(&self) -> usize {
+        match self.plane.engine() {
+            Engine::Burn => self.batch_size,
+            Engine::Cpu => CPU_BATCH,
         }
     }
 
     /// The logits of a batch, row-major.
-    fn forward(&self, inputs: Tensor<4>, parameters: &[Tensor<1>]) -> Result<Vec<f32>, SessionError> {
-        let logits = self.plane.program().forward(parameters, inputs, Statistics::Running);
-        host_values(logits).map_err(SessionError::Device)
+    fn forward(&self, samples: &ResidentSamples, idx: usize, theta: &Theta) -> Result<Vec<f32>, SessionError> {
+        match theta {
+            Theta::Burn(parameters) => {
+                let inputs = samples.batch(idx, self.batch_len()).inputs;
+                let logits = self.plane.program().forward(parameters, inputs, Statistics::Running);
+                host_values(logits).map_err(SessionError::Device)
+            }
+            Theta::Cpu(point) => Ok(point.logits(samples.batch_values(idx, self.batch_len()))),
+        }
     }
 }
 
 fn check_samples(plane: &ResidentPlane, samples: &ResidentSamples) -> Result<(), SessionError> {
+    let (expected, found) = (plane.engine(), samples.engine());
+    if expected != found {
+        return Err(SessionError::Engine { expected, found });
+    }
     let (expected, found) = (plane.graph().input_shape(), samples.shape());
     if expected != found {
         return Err(SessionError::InputShape { expected, found });
@@ -215,6 +313,7 @@ fn check_samples(plane: &ResidentPlane, samples: &ResidentSamples) -> Result<(),
 
 /// The values of a tensor, row-major, on the host.
 pub(crate) fn host_values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
+    transfer::read();
     let data = tensor.try_into_data().map_err(|error| error.to_string())?;
     data.try_into_vec().map_err(|error| error.to_string())
 }

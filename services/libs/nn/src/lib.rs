@@ -6,6 +6,7 @@
 //!
 //! What it does not do: no I/O, no async, no clock. It reads no files (see `relief-store`) and knows no wire format.
 
+mod cpu;
 mod device;
 mod device_choice;
 mod evaluation;
@@ -17,10 +18,12 @@ mod program;
 mod sample;
 mod sgd;
 mod training;
+mod transfer;
 
-pub use device::Device;
+pub use cpu::{Path as CpuPath, UnknownPath as UnknownCpuPath};
+pub use device::{Device, NumericChoice, NumericsError};
 pub use device_choice::{DeviceChoice, DeviceChoiceError};
-pub use evaluation::{Evaluation, Inference, LogitsSpan, PlaneSession, SessionError};
+pub use evaluation::{Evaluation, Inference, LogitsSpan, PlaneSession, SessionError, Stage};
 pub use plane::{PlaneError, ResidentPlane};
 pub use sample::{ResidentSamples, SampleError, Samples};
 pub use sgd::SgdRecipe;

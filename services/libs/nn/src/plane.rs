@@ -3,24 +3,48 @@
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
-use relief_core::{BatchNormMode, Direction, TensorMap, displace};
-use relief_graph::{CheckpointMismatch, Graph, ParameterKind};
+use relief_core::{BatchNormMode, Direction, Engine, Numerics, TensorMap, Term, displace, displacement};
+use relief_graph::{CheckpointMismatch, Graph, Parameter, ParameterKind};
 
+use crate::cpu;
 use crate::device::Device;
 use crate::program::Program;
+use crate::transfer;
 
 /// A checkpoint and up to two directions, of which all that does not move lies on a device.
 #[derive(Debug)]
 pub struct ResidentPlane {
     device: Device,
     graph: Arc<Graph>,
-    program: Program,
+    runner: Runner,
     directions: Vec<Arc<Direction>>,
     batch_norm: BatchNormMode,
-    /// The tensors of the origin that a direction moves.
-    moving: TensorMap,
-    /// The tensors that stay, in the graph's order; none where a direction moves one.
-    resident: Vec<Option<Tensor<1>>>,
+}
+
+/// What runs the network, and its tensors.
+#[expect(clippy::large_enum_variant, reason = "there is one for each plane")]
+#[derive(Debug)]
+enum Runner {
+    /// All on the device, in the graph's order.
+    Burn { program: Program, tensors: Vec<DeviceTensor> },
+    /// Those that stay, in the graph's order, none where a direction moves one; and those.
+    Cpu { network: Arc<cpu::Network>, resident: Vec<Option<Arc<Vec<f32>>>>, moving: TensorMap },
+}
+
+/// A tensor on a device.
+#[derive(Debug)]
+struct DeviceTensor {
+    origin: Tensor<1>,
+    /// That of each direction, where the tensor moves along it.
+    directions: Vec<Option<Tensor<1>>>,
+}
+
+/// The parameters at a point, running statistics included, as an engine reads them.
+#[derive(Debug)]
+pub(crate) enum Theta {
+    /// In the graph's order.
+    Burn(Vec<Tensor<1>>),
+    Cpu(cpu::Point),
 }
 
 /// Why a checkpoint and directions do not make a plane.
@@ -60,16 +84,21 @@ pub enum PlaneError {
         /// The dimensions of the direction's tensor.
         found: Vec<usize>,
     },
+    /// The engine lacks what the network needs.
+    #[error("{0}")]
+    Engine(String),
 }
 
 impl ResidentPlane {
-    /// Puts the plane of `graph` through `origin` along `directions` on `device`.
+    /// Puts the plane of `graph` through `origin` along `directions` on `device`, to be computed in `numerics`, which
+    /// the device chose for this network.
     ///
     /// # Errors
     /// When `origin`, or a checkpoint that a direction leads to, does not fit the network, there are more than 2
     /// directions, or a step has a tensor that the network has not, or has in another shape.
     pub fn upload(
         device: &Device,
+        numerics: Numerics,
         graph: Arc<Graph>,
         origin: &TensorMap,
         directions: &[Arc<Direction>],
@@ -82,21 +111,54 @@ impl ResidentPlane {
         for (idx, direction) in directions.iter().enumerate() {
             check_direction(&graph, idx, direction)?;
         }
-        let mut moving = TensorMap::new();
-        let mut resident = Vec::with_capacity(graph.parameters().len());
-        for parameter in graph.parameters() {
-            let Some(tensor) = origin.get(&parameter.name) else { continue };
-            let is_named = directions.iter().any(|direction| direction.tensors().contains_key(&parameter.name));
-            if is_named && moves(parameter.kind, batch_norm) {
-                moving.insert(parameter.name.clone(), tensor.clone());
-                resident.push(None);
-            } else {
-                resident.push(Some(vector(tensor.data().to_vec(), device)));
+        let is_moving = |parameter: &Parameter| {
+            moves(parameter.kind, batch_norm)
+                && directions.iter().any(|direction| direction.tensors().contains_key(&parameter.name))
+        };
+        let parameters = graph.parameters().iter();
+        let of_origin = parameters.filter_map(|parameter| Some((parameter, origin.get(&parameter.name)?)));
+        let runner = match numerics.engine {
+            Engine::Burn => {
+                let on_device = |tensor: &relief_core::Tensor| vector(tensor.data().to_vec(), device);
+                let step = |parameter: &Parameter, direction: &Direction| {
+                    direction.tensors().get(&parameter.name).filter(|_| is_moving(parameter)).map(on_device)
+                };
+                let tensors = of_origin.map(|(parameter, tensor)| DeviceTensor {
+                    origin: on_device(tensor),
+                    directions: directions.iter().map(|direction| step(parameter, direction)).collect(),
+                });
+                Runner::Burn { program: Program::new(&graph), tensors: tensors.collect() }
             }
-        }
-        let program = Program::new(&graph);
+            Engine::Cpu => {
+                if let Some(obstacle) = cpu::obstacle(&graph, batch_norm) {
+                    return Err(PlaneError::Engine(obstacle));
+                }
+                let (path, algorithm) = device.plan(numerics.precision);
+                let network = cpu::Network::new(&graph, path, algorithm);
+                let network = Arc::new(network.map_err(|error| PlaneError::Engine(error.to_string()))?);
+                let (mut moving, mut resident) = (TensorMap::new(), Vec::new());
+                for (parameter, tensor) in of_origin {
+                    if is_moving(parameter) {
+                        moving.insert(parameter.name.clone(), tensor.clone());
+                        resident.push(None);
+                    } else {
+                        resident.push(Some(Arc::new(tensor.data().to_vec())));
+                    }
+                }
+                Runner::Cpu { network, resident, moving }
+            }
+        };
         let (device, directions) = (device.clone(), directions.to_vec());
-        Ok(Self { device, graph, program, directions, batch_norm, moving, resident })
+        Ok(Self { device, graph, runner, directions, batch_norm })
+    }
+
+    /// The engine that computes it.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match self.runner {
+            Runner::Burn { .. } => Engine::Burn,
+            Runner::Cpu { .. } => Engine::Cpu,
+        }
     }
 
     /// The number of directions: 0, 1 or 2.
@@ -117,27 +179,78 @@ impl ResidentPlane {
         self.batch_norm
     }
 
+    /// The bytes that evaluations take beside samples: the tensors in float32, those that move also along each direction
+    /// and at a point; with the cpu engine, what it packs at one point and what each thread computes in. What burn allocates
+    /// on the way is not counted.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let of_map = |tensors: &TensorMap| tensors.values().map(|tensor| size_of_val(tensor.data())).sum::<usize>();
+        let directions: usize = self.directions.iter().map(|direction| of_map(direction.tensors())).sum();
+        let all: usize = self.graph.parameters().iter().map(|parameter| parameter.n_values() * size_of::<f32>()).sum();
+        match &self.runner {
+            // The directions are on the host and on the device.
+            Runner::Burn { .. } => 2 * all + 2 * directions,
+            Runner::Cpu { network, moving, .. } => {
+                all + of_map(moving) + directions + network.n_bytes(self.device.n_threads())
+            }
+        }
+    }
+
     pub(crate) fn device(&self) -> &Device {
         &self.device
     }
 
+    /// What runs the network, on planes of burn.
     pub(crate) fn program(&self) -> &Program {
-        &self.program
+        match &self.runner {
+            Runner::Burn { program, .. } => program,
+            Runner::Cpu { .. } => unreachable!("the cpu engine has no program"),
+        }
     }
 
-    /// The parameters at `coefficients`, one per direction, in the graph's order. What moves is displaced on the host,
-    /// so that theta has the bits of [`displace`] on every device.
-    pub(crate) fn parameters(&self, coefficients: &[f64]) -> Vec<Tensor<1>> {
+    /// The parameters at `coefficients`, one per direction, with the bits of [`displace`] in every engine; `on_displaced`
+    /// is called when they are there, before the engine makes its own of them. On a device nothing is read from the host.
+    pub(crate) fn theta(&self, coefficients: &[f64], on_displaced: impl FnOnce()) -> Theta {
         let steps: Vec<(f64, &Direction)> =
             coefficients.iter().copied().zip(self.directions.iter().map(AsRef::as_ref)).collect();
-        let mut displaced = displace(&self.moving, &steps);
-        let parameters = self.graph.parameters().iter().zip(&self.resident);
-        parameters
-            .filter_map(|(parameter, resident)| match resident {
-                Some(tensor) => Some(tensor.clone()),
-                None => displaced.remove(&parameter.name).map(|tensor| vector(tensor.into_data(), &self.device)),
+        let names = self.graph.parameters().iter().map(|parameter| &parameter.name);
+        match &self.runner {
+            Runner::Burn { tensors, .. } => {
+                let tensors = names.zip(tensors).map(|(name, tensor)| tensor.displaced(name, &steps)).collect();
+                on_displaced();
+                Theta::Burn(tensors)
+            }
+            Runner::Cpu { network, resident, moving } => {
+                let mut displaced = displace(moving, &steps);
+                on_displaced();
+                let tensors = names.zip(resident).filter_map(|(name, resident)| match resident {
+                    Some(values) => Some(Arc::clone(values)),
+                    None => displaced.remove(name).map(|tensor| Arc::new(tensor.into_data())),
+                });
+                let tensors = tensors.collect();
+                Theta::Cpu(self.device.run(|| Arc::clone(network).point(tensors)))
+            }
+        }
+    }
+}
+
+impl DeviceTensor {
+    fn displaced(&self, name: &str, steps: &[(f64, &Direction)]) -> Tensor<1> {
+        if self.directions.iter().all(Option::is_none) {
+            return self.origin.clone();
+        }
+        let terms = displacement(name, steps).into_iter().filter_map(|(weight, term)| match term {
+            Term::Origin => Some((weight, &self.origin)),
+            Term::Direction(idx) => Some((weight, self.directions[idx].as_ref()?)),
+        });
+        let sum = terms.fold(None, |sum: Option<Tensor<1>>, (weight, tensor)| {
+            let term = if weight == 1.0 { tensor.clone() } else { tensor.clone().mul_scalar(weight) };
+            Some(match sum {
+                Some(sum) => sum + term,
+                None => term,
             })
-            .collect()
+        });
+        sum.unwrap_or_else(|| self.origin.zeros_like())
     }
 }
 
@@ -168,6 +281,7 @@ fn moves(kind: ParameterKind, batch_norm: BatchNormMode) -> bool {
 
 /// The scalars of a parameter on a device.
 pub(crate) fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    transfer::uploaded();
     let len = values.len();
     Tensor::from_data(TensorData::new(values, [len]), device.tensors())
 }

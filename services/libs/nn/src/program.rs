@@ -1,6 +1,7 @@
 //! The interpretation of a graph, for evaluation and for training.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use relief_graph::{GeluForm, Graph, Op, ValueShape};
@@ -16,6 +17,8 @@ mod window;
 
 use layout::{Value, full};
 
+use crate::transfer;
+
 /// A graph with its names resolved to places.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -23,6 +26,8 @@ pub(crate) struct Program {
     n_values: usize,
     parameter_shapes: Vec<ValueShape>,
     constants: Vec<(Vec<f32>, ValueShape)>,
+    /// The same on the device of the first forward pass.
+    resident_constants: OnceLock<(Device, Vec<Value>)>,
 }
 
 #[derive(Debug)]
@@ -109,6 +114,7 @@ impl Program {
             constants: constants
                 .map(|constant| (constant.data().to_vec(), ValueShape::fixed(constant.shape())))
                 .collect(),
+            resident_constants: OnceLock::new(),
         }
     }
 
@@ -143,8 +149,13 @@ impl Program {
     }
 
     fn constant(&self, place: usize, device: &Device) -> Value {
-        let (values, shape) = &self.constants[place];
-        Tensor::from_data(TensorData::new(values.clone(), full(shape, 1)), device)
+        let upload = |(values, shape): &(Vec<f32>, ValueShape)| -> Value {
+            transfer::uploaded();
+            Tensor::from_data(TensorData::new(values.clone(), full(shape, 1)), device)
+        };
+        let (home, resident) =
+            self.resident_constants.get_or_init(|| (device.clone(), self.constants.iter().map(upload).collect()));
+        if home == device { resident[place].clone() } else { upload(&self.constants[place]) }
     }
 }
 

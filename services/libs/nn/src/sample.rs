@@ -1,9 +1,13 @@
 //! Inputs and targets, on the host and on the device.
 
+use std::sync::Arc;
+
 use burn::tensor::{Tensor, TensorData};
+use relief_core::Engine;
 use relief_graph::InputShape;
 
 use crate::device::Device;
+use crate::transfer;
 
 /// Normalised images and their classes, in stored order; at least one.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,12 +83,22 @@ impl Samples {
 /// Samples that lie on a device, to be used for any number of planes.
 #[derive(Debug, Clone)]
 pub struct ResidentSamples {
-    inputs: Tensor<4>,
+    inputs: Inputs,
     targets: Vec<u32>,
     shape: InputShape,
 }
 
-/// Consecutive samples.
+/// Inputs as an engine reads them.
+#[expect(clippy::large_enum_variant, reason = "there is one for each set of samples")]
+#[derive(Debug, Clone)]
+enum Inputs {
+    /// (samples, channels, height, width).
+    Burn(Tensor<4>),
+    /// The same, row-major.
+    Cpu(Arc<[f32]>),
+}
+
+/// Consecutive samples, as burn reads them.
 pub(crate) struct SampleBatch<'a> {
     /// (samples, channels, height, width).
     pub(crate) inputs: Tensor<4>,
@@ -92,18 +106,35 @@ pub(crate) struct SampleBatch<'a> {
 }
 
 impl ResidentSamples {
-    /// Puts the first `limit` samples on `device`, or all where there is no limit or there are fewer.
+    /// Puts the first `limit` samples on `device`, as `engine` reads them, or all where there is no limit or there are fewer.
     ///
     /// # Errors
     /// When the limit is 0.
-    pub fn upload(device: &Device, samples: &Samples, limit: Option<usize>) -> Result<Self, SampleError> {
+    pub fn upload(
+        device: &Device,
+        engine: Engine,
+        samples: &Samples,
+        limit: Option<usize>,
+    ) -> Result<Self, SampleError> {
         let n_samples = limit.map_or(samples.n_samples(), |limit| limit.min(samples.n_samples()));
         if n_samples == 0 {
             return Err(SampleError::Empty);
         }
-        let inputs = samples.inputs[..n_samples * samples.shape.n_values()].to_vec();
-        let inputs = batch(inputs, n_samples, samples.shape, device.tensors());
+        let inputs = &samples.inputs[..n_samples * samples.shape.n_values()];
+        let inputs = match engine {
+            Engine::Burn => Inputs::Burn(batch(inputs.to_vec(), n_samples, samples.shape, device.tensors())),
+            Engine::Cpu => Inputs::Cpu(inputs.into()),
+        };
         Ok(Self { inputs, targets: samples.targets[..n_samples].to_vec(), shape: samples.shape })
+    }
+
+    /// The engine that reads them.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match self.inputs {
+            Inputs::Burn(_) => Engine::Burn,
+            Inputs::Cpu(_) => Engine::Cpu,
+        }
     }
 
     /// The shape of one input.
@@ -129,11 +160,24 @@ impl ResidentSamples {
         self.n_samples().div_ceil(batch_size)
     }
 
-    /// Batch `idx` of `batch_size`.
+    /// Batch `idx` of `batch_size`, of samples that burn reads.
     pub(crate) fn batch(&self, idx: usize, batch_size: usize) -> SampleBatch<'_> {
+        let Inputs::Burn(inputs) = &self.inputs else { unreachable!("a session reads samples of its own engine") };
+        let targets = self.batch_targets(idx, batch_size);
+        SampleBatch { inputs: inputs.clone().narrow(0, idx * batch_size, targets.len()), targets }
+    }
+
+    /// The inputs of batch `idx` of `batch_size`, row-major, of samples that the cpu engine reads.
+    pub(crate) fn batch_values(&self, idx: usize, batch_size: usize) -> &[f32] {
+        let Inputs::Cpu(inputs) = &self.inputs else { unreachable!("a session reads samples of its own engine") };
+        let (start, n_values) = (idx * batch_size, self.shape.n_values());
+        &inputs[start * n_values..(start + batch_size).min(self.targets.len()) * n_values]
+    }
+
+    /// The targets of batch `idx` of `batch_size`.
+    pub(crate) fn batch_targets(&self, idx: usize, batch_size: usize) -> &[u32] {
         let start = idx * batch_size;
-        let targets = &self.targets[start..(start + batch_size).min(self.targets.len())];
-        SampleBatch { inputs: self.inputs.clone().narrow(0, start, targets.len()), targets }
+        &self.targets[start..(start + batch_size).min(self.targets.len())]
     }
 
     pub(crate) fn targets(&self) -> &[u32] {
@@ -143,6 +187,7 @@ impl ResidentSamples {
 
 /// The tensor (samples, channels, height, width) over `inputs`.
 pub(crate) fn batch(inputs: Vec<f32>, n_samples: usize, shape: InputShape, device: &burn::tensor::Device) -> Tensor<4> {
+    transfer::uploaded();
     let [channels, height, width] = shape.dims();
     Tensor::from_data(TensorData::new(inputs, [n_samples, channels, height, width]), device)
 }
@@ -169,7 +214,7 @@ mod tests {
         let shape: InputShape = "1x1x2".parse().expect("a good shape");
         let samples = Samples::new((0..6_u8).map(f32::from).collect(), vec![0, 1, 2], shape).expect("3 samples");
         let device = Device::cpu();
-        let resident = |limit| ResidentSamples::upload(&device, &samples, limit);
+        let resident = |limit| ResidentSamples::upload(&device, Engine::Burn, &samples, limit);
         assert_eq!(resident(Some(2)).expect("some samples").n_samples(), 2);
         assert_eq!(resident(Some(9)).expect("some samples").n_samples(), 3);
         assert_eq!(resident(None).expect("some samples").n_bytes(), 24);

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use relief_core::{BatchNormMode, Philox};
+use relief_core::{BatchNormMode, Engine, Numerics, Philox, Precision};
 use relief_graph::{InputShape, ParameterKind, builtin, initialize};
 use relief_nn::{
     Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe, TrainingSession,
@@ -13,6 +13,7 @@ use relief_nn::{
 
 const N_SAMPLES: usize = 4;
 const N_CLASSES: usize = 3;
+const BURN: Numerics = Numerics { engine: Engine::Burn, precision: Precision::F32 };
 
 /// Evaluates the first weights of each network of `family` and takes a step from them, on images as small as all
 /// networks take.
@@ -23,13 +24,13 @@ fn run(family: &str) {
     let targets: Vec<u32> = (0..N_SAMPLES).map(|idx| (idx % N_CLASSES) as u32).collect();
     let samples = Samples::new(inputs, targets, shape).expect("good samples");
     let device = Device::cpu();
-    let resident = Arc::new(ResidentSamples::upload(&device, &samples, None).expect("some samples"));
+    let resident = Arc::new(ResidentSamples::upload(&device, BURN.engine, &samples, None).expect("some samples"));
     let of_family = |name: &&str| builtin::describe(name).is_ok_and(|description| description.family == family);
     assert!(builtin::names().any(|name| of_family(&name)), "{family}");
     for name in builtin::names().filter(of_family) {
         let graph = Arc::new(builtin::build(name, shape, N_CLASSES).expect("large enough"));
         let origin = initialize(&graph, 1);
-        let plane = ResidentPlane::upload(&device, Arc::clone(&graph), &origin, &[], BatchNormMode::Frozen);
+        let plane = ResidentPlane::upload(&device, BURN, Arc::clone(&graph), &origin, &[], BatchNormMode::Frozen);
         let plane = Arc::new(plane.expect("a checkpoint"));
         let session = PlaneSession::open(plane, Arc::clone(&resident), N_SAMPLES).expect("samples that fit");
         let evaluation = session.evaluate(&[], &mut |_| ControlFlow::Continue(())).expect("a point");

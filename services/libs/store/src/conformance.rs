@@ -17,8 +17,8 @@ use object_store::{
     PutOptions, PutPayload, PutResult,
 };
 use relief_core::{
-    AxisGeometry, BatchNormMode, DatasetSlice, Digest, DirectionSpec, Grid, Ignore, JobState, Normalization, Plane,
-    PlaneGeometry, Split, SurfaceId, SurfaceSpec, TensorMap, TensorNorms,
+    AxisGeometry, BatchNormMode, DatasetSlice, Digest, DirectionSpec, Engine, Grid, Ignore, JobState, Normalization,
+    NumericRequest, Plane, PlaneGeometry, Split, SurfaceId, SurfaceSpec, TensorMap, TensorNorms,
 };
 use relief_test_s3::S3Server;
 
@@ -81,6 +81,7 @@ pub(crate) fn specification(grid: Grid, tile: &str) -> SurfaceSpec {
         tile: tile.parse().expect("a shape"),
         fresh: false,
         scheduling: relief_core::Scheduling::default(),
+        numerics: NumericRequest { engine: Some(Engine::Burn), precision: None },
     }
 }
 

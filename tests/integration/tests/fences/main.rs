@@ -8,6 +8,7 @@ mod graph;
 
 use std::collections::BTreeSet;
 
+use anyhow::Context as _;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 use graph::{Crate, Graph, matches};
@@ -118,7 +119,7 @@ fn settings_not_inherited(folder: &str, manifest: &str) -> Vec<String> {
             complaints.push(format!("{folder} does not inherit `{setting}`"));
         }
     }
-    if !lines.windows(2).any(|pair| pair == ["[lints]", "workspace = true"]) {
+    if folder != UNSAFE_MEMBER && !lines.windows(2).any(|pair| pair == ["[lints]", "workspace = true"]) {
         complaints.push(format!("{folder} does not inherit the lints"));
     }
     complaints
@@ -158,6 +159,69 @@ fn every_member_inherits_the_workspace_settings() -> anyhow::Result<()> {
         assert_eq!(settings_not_inherited(&package.name, &manifest), NOTHING);
     }
     Ok(())
+}
+
+/// The only member that may have unsafe code, and the only module of it that may allow itself any.
+const UNSAFE_MEMBER: &str = "relief-nn";
+const UNSAFE: &str = "services/libs/nn/src/cpu/kernel/mod.rs";
+
+/// The lines of a manifest's tables of lints.
+fn lints(manifest: &str, prefix: &str) -> Vec<String> {
+    let (mut lines, mut is_inside) = (Vec::new(), false);
+    for line in manifest.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(table) = line.strip_prefix('[') {
+            is_inside = table.starts_with(prefix);
+        }
+        if is_inside {
+            lines.push(line.replace(prefix, ""));
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_member_with_unsafe_code_has_all_other_lints_of_the_workspace() -> anyhow::Result<()> {
+    let metadata = MetadataCommand::new().no_deps().exec()?;
+    let of_workspace = std::fs::read_to_string(metadata.workspace_root.join("Cargo.toml"))?;
+    let members = metadata.workspace_packages();
+    let member = members.iter().find(|package| package.name.as_str() == UNSAFE_MEMBER);
+    let of_member = std::fs::read_to_string(&member.context("no such member")?.manifest_path)?;
+    let mut expected = lints(&of_workspace, "workspace.lints");
+    let forbidden = expected.iter_mut().find(|line| *line == r#"unsafe_code = "forbid""#).context("not forbidden")?;
+    *forbidden = r#"unsafe_code = "deny""#.to_owned();
+    assert_eq!(lints(&of_member, "lints"), expected);
+    Ok(())
+}
+
+#[test]
+fn unsafe_code_is_allowed_in_the_kernels_alone() -> anyhow::Result<()> {
+    let metadata = MetadataCommand::new().no_deps().exec()?;
+    let root = metadata.workspace_root.as_std_path();
+    let mut allowing = Vec::new();
+    for folder in ["services", "tests", "tools"] {
+        for file in walk(&root.join(folder))? {
+            let is_said = |line: &str| line.trim_start().starts_with("#") && line.contains("(unsafe_code");
+            if std::fs::read_to_string(&file)?.lines().any(is_said) {
+                allowing.push(file.strip_prefix(root)?.display().to_string());
+            }
+        }
+    }
+    assert_eq!(allowing, [UNSAFE]);
+    Ok(())
+}
+
+/// All Rust files below a folder.
+fn walk(folder: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(walk(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 #[test]

@@ -180,8 +180,9 @@ fn the_modes_of_batch_normalisation_agree_where_nothing_but_weights_moves_and_st
     let landscape = Landscape { batch_size: 128, ..landscape()? };
     let in_mode = |mode| -> anyhow::Result<f64> {
         let graph = Arc::clone(&landscape.graph);
-        let plane = relief_nn::ResidentPlane::upload(&landscape.device, graph, &landscape.origin, &[], mode)?;
-        let samples = relief_nn::ResidentSamples::upload(&landscape.device, &landscape.samples, None)?;
+        let (device, numerics) = (&landscape.device, landscape.numerics(mode)?);
+        let plane = relief_nn::ResidentPlane::upload(device, numerics, graph, &landscape.origin, &[], mode)?;
+        let samples = relief_nn::ResidentSamples::upload(device, numerics.engine, &landscape.samples, None)?;
         let samples = Arc::new(samples);
         let session = relief_nn::PlaneSession::open(Arc::new(plane), Arc::clone(&samples), 128)?;
         Ok(relief_integration_tests::value(&session.with_statistics(samples)?, &[])?.loss)

@@ -304,6 +304,7 @@ fn record(id: &str) -> anyhow::Result<SurfaceRecord> {
             tile: "1x1".parse()?,
             fresh: false,
             scheduling: relief_core::Scheduling::default(),
+            numerics: relief_core::NumericRequest::default(),
         },
         provenance: Provenance {
             network_digest: Digest::of(b"network"),

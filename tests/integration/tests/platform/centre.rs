@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use relief_api::catalog::v1::Split;
 use relief_api::surface::v1::DatasetSlice;
 use relief_api::training::v1::RunSpec;
-use relief_test_support::{DATASET, Program, Sandbox, SplitImages, axis, surface_spec};
+use relief_test_support::{DATASET, Program, Sandbox, SplitImages, axis, in_float32, surface_spec};
 
 #[tokio::test]
 async fn the_centre_has_the_loss_and_accuracy_that_the_run_found_for_its_snapshot() -> anyhow::Result<()> {
@@ -32,6 +32,7 @@ async fn the_centre_has_the_loss_and_accuracy_that_the_run_found_for_its_snapsho
         for (split, loss, accuracy) in found {
             let mut spec =
                 surface_spec(&snapshot.name, DATASET, (axis(-1.0, 1.0, 3), axis(-1.0, 1.0, 3)), None, (2, 2));
+            spec = in_float32(spec);
             spec.data = Some(DatasetSlice { dataset: DATASET.into(), split: split.into(), limit: None });
             let id = format!("e{}-{}", snapshot.epoch, split.as_str_name().to_lowercase());
             let values = client.computed(&id, spec).await?;

@@ -6,7 +6,7 @@ use relief_api::inference::v1::ComputeLogitsRequest;
 use relief_api::inference::v1::compute_logits_response::Part;
 use relief_api::surface::v1::DatasetSlice;
 use relief_test_support::{
-    CHECKPOINT, Client, DATASET, Program, Refusal, Reservation, Sandbox, axis, surface_spec, within,
+    CHECKPOINT, Client, DATASET, Program, Refusal, Reservation, Sandbox, axis, in_float32, surface_spec, within,
 };
 
 fn request() -> ComputeLogitsRequest {
@@ -14,6 +14,7 @@ fn request() -> ComputeLogitsRequest {
         network: String::new(),
         checkpoint: CHECKPOINT.to_owned(),
         data: Some(DatasetSlice { dataset: DATASET.to_owned(), split: Split::Train.into(), limit: Some(200) }),
+        numerics: None,
     }
 }
 
@@ -37,6 +38,8 @@ async fn logits_are_worth_what_the_centre_of_a_surface_is_and_survive_a_dead_eva
     let client = coordinator.client()?;
     Sandbox::furnish(&client).await?;
     let spec = surface_spec(CHECKPOINT, DATASET, (axis(-1.0, 1.0, 3), axis(-1.0, 1.0, 3)), Some(200), (3, 3));
+    // As logits are unless something else is asked for.
+    let spec = in_float32(spec);
     let centre = client.computed("around", spec).await?.at(0.0, 0.0)?;
 
     let [mut first, _second] = evaluators;

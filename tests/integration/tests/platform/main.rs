@@ -7,6 +7,7 @@ mod health;
 mod idempotence;
 mod inference;
 mod job;
+mod numerics;
 mod plan;
 mod reference;
 mod refusals;

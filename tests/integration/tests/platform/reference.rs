@@ -202,8 +202,9 @@ async fn the_way_between_the_reference_checkpoints_has_the_reference_numbers() -
     for (mode, curve) in [(None, interpolated), (Some("frozen"), frozen), (Some("interpolated"), interpolated)] {
         let what = mode.unwrap_or("by default");
         let mode: Vec<&str> = mode.into_iter().flat_map(|mode| ["--batch-norm", mode]).collect();
-        let create =
-            ["surface", "create", "--from", "checkpoint", "--to", "second", "--dataset", "data", &x, "--watch"];
+        // In what logits are computed in, too, unless they ask otherwise.
+        let create = ["surface", "create", "--from", "checkpoint", "--to", "second", "--dataset", "data", &x];
+        let create = [&create[..], &["--precision", "f32", "--watch"]].concat();
         let surface = relief.run(&[&create[..], &mode].concat()).await?;
         let json = out("curve.json");
         relief.run(&["surface", "export", &surface, "--format", "json", "--out", &json]).await?;

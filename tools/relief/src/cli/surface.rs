@@ -10,6 +10,7 @@ use relief_core::{
     SurfaceId, TileShape,
 };
 
+use super::NumericArguments;
 use super::number::whole;
 
 #[derive(Debug, Subcommand)]
@@ -113,6 +114,8 @@ pub(crate) struct CreateArguments {
     /// The points that one evaluator computes at a time; chosen by the server unless given
     #[arg(long, value_name = "ROWSxCOLUMNS")]
     pub(crate) tile: Option<TileShape>,
+    #[command(flatten)]
+    pub(crate) numerics: NumericArguments,
     /// Compute every point, even those that other surfaces have
     #[arg(long)]
     pub(crate) fresh: bool,

@@ -48,6 +48,8 @@ fn a_wrong_value_is_refused_with_its_flag_its_value_and_what_would_be_right() {
         (&["--x=0:1:3", "--ignore", "all"], &["--ignore", "all", "bias_bn, none"]),
         (&["--x=0:1:3", "--split", "val"], &["--split", "val", "train, test, both"]),
         (&["--x=0:1:3", "--batch-norm", "eval"], &["--batch-norm", "eval", "frozen, interpolated, recomputed"]),
+        (&["--x=0:1:3", "--engine", "gpu"], &["--engine", "gpu", "auto, cpu, burn"]),
+        (&["--x=0:1:3", "--precision", "f64"], &["--precision", "f64", "auto, f32, split-bf16, bf16"]),
         (&["--x=0:1:3", "--limit", "0"], &["--limit", "0", "from 1 to"]),
         (&["--x=0:1:3", "--seed", "x"], &["--seed", "'x'", "a whole number from 0 to 18446744073709551615"]),
     ] {

@@ -1,11 +1,12 @@
 //! Surfaces as JSON and as tables.
 
 use relief_api::convert::job::state_from_wire;
+use relief_api::convert::numerics::{engine_from_wire, precision_from_wire};
 use relief_api::convert::surface::{batch_norm_from_wire, direction_from_wire, split_from_wire};
 use relief_api::surface::v1::{
     Axis, DatasetSlice, Direction, PlaneGeometry, Surface, SurfacePlan, SurfaceSpec, SurfaceStatus, TensorNorms,
 };
-use relief_core::{BatchNormMode, DirectionName, DirectionSpec, JobState, Split};
+use relief_core::{BatchNormMode, DirectionName, DirectionSpec, Engine, JobState, OrAuto, Precision, Split};
 use serde_json::{Value, json};
 
 use crate::job::reason;
@@ -96,7 +97,20 @@ fn spec_json(spec: &SurfaceSpec) -> Value {
             "weight": scheduling.weight,
         })),
         "tile": spec.tile.as_ref().map(|tile| json!({"rows": tile.rows, "columns": tile.columns})),
+        "numerics": {
+            "engine": engine(spec).to_string(),
+            "precision": precision(spec).to_string(),
+        },
     })
+}
+
+/// What was asked for.
+fn engine(spec: &SurfaceSpec) -> OrAuto<Engine> {
+    OrAuto(engine_from_wire(spec.numerics.unwrap_or_default().engine).ok().flatten())
+}
+
+fn precision(spec: &SurfaceSpec) -> OrAuto<Precision> {
+    OrAuto(precision_from_wire(spec.numerics.unwrap_or_default().precision).ok().flatten())
 }
 
 fn status_json(status: &SurfaceStatus) -> Value {
@@ -226,6 +240,7 @@ pub(super) fn norms(geometry: &PlaneGeometry) -> String {
 pub(super) fn description(surface: &Surface) -> String {
     let (spec, status) = (surface.spec.clone().unwrap_or_default(), surface.status.clone().unwrap_or_default());
     let also = also_split(&spec);
+    let asked = format!("engine {}, precision {}", engine(&spec), precision(&spec));
     let (plane, data) = (spec.plane.unwrap_or_default(), spec.data.unwrap_or_default());
     let provenance = surface.provenance.clone().unwrap_or_default();
     let is_at_work = state_from_wire(status.state) == Some(JobState::Running);
@@ -262,6 +277,7 @@ pub(super) fn description(surface: &Surface) -> String {
         ("y norm", norm(1)),
         ("cosine", geometry.cosine.map(|cosine| format!("{cosine:.6}")).unwrap_or_default()),
         ("tile", spec.tile.map(|tile| format!("{}x{}", tile.rows, tile.columns)).unwrap_or_default()),
+        ("numerics", asked),
         ("numeric class", provenance.numeric_class),
         ("created", provenance.create_time.as_ref().map(ToString::to_string).unwrap_or_default()),
     ])
@@ -269,7 +285,7 @@ pub(super) fn description(surface: &Surface) -> String {
 
 #[cfg(test)]
 mod tests {
-    use relief_api::surface::v1::{Plane, RandomDirection, direction::Source};
+    use relief_api::surface::v1::{NumericRequest, Plane, RandomDirection, direction::Source};
 
     use super::*;
 
@@ -280,6 +296,7 @@ mod tests {
             plane: Some(Plane { origin: "checkpoints/c".to_owned(), x: Some(direction), ..Plane::default() }),
             x: Some(Axis { min: -1.0, max: 1.0, count: 5 }),
             data: Some(DatasetSlice { dataset: "datasets/d".to_owned(), split: 2, limit: Some(9) }),
+            numerics: Some(NumericRequest { engine: 0, precision: 2 }),
             ..SurfaceSpec::default()
         };
         let status =
@@ -295,6 +312,7 @@ mod tests {
         assert_eq!(json["spec"]["data"], json!({"dataset": "datasets/d", "split": "test", "limit": 9}));
         let direction = json!({"random": {"seed": 3, "normalization": "filter", "ignore": "bias_bn"}});
         assert_eq!(json["spec"]["plane"]["x"], direction);
+        assert_eq!(json["spec"]["numerics"], json!({"engine": "auto", "precision": "split-bf16"}));
         assert!(json["spec"]["y"].is_null() && json["status"]["points_per_second"].is_null());
     }
 
@@ -317,6 +335,7 @@ mod tests {
     fn people_read_the_words_of_the_flags() {
         let text = description(&surface());
         assert!(text.contains("x              -1:1:5\n"), "{text}");
+        assert!(text.contains("engine auto, precision split-bf16"), "{text}");
         assert!(text.contains("the first 9 of datasets/d, split test"), "{text}");
         assert!(text.contains("random, seed 3, normalization filter, ignore bias_bn"), "{text}");
     }

@@ -42,6 +42,10 @@ faults! {
     /// It is stored, and nobody is told.
     PutAnswerLost = 0.03,
     BeginFailure = 0.1,
+    // Of the questions in what a job is best computed.
+    ChoiceFailure = 0.1,
+    /// Of those to evaluators that are not as they should be.
+    FailedChoice = 0.2,
     // Of the messages.
     Duplicate = 0.02,
     Loss = 0.0005,
@@ -80,6 +84,7 @@ faults! {
     Disputed = 0.0,
     AtTheLimit = 0.0,
     Classless = 0.0,
+    Unfit = 0.0,
 }
 
 /// How often each thing went wrong.

@@ -9,7 +9,7 @@ use relief_core::{PointValues, Tile};
 use super::plan::{JobPlan, bits};
 use crate::schedule::storing::{MAX_STORING, MAX_STORING_PER_JOB};
 use crate::schedule::tiles::{MAX_FAILURES, MAX_LOSSES};
-use crate::schedule::{Action, AttemptId, Class, End, EvaluatorIdx, Setback, Settings};
+use crate::schedule::{Action, AttemptId, Class, Classes, ClientName, End, EvaluatorIdx, Objection, Setback, Settings};
 
 /// The number of a job in the plan.
 pub(super) type JobIdx = usize;
@@ -30,9 +30,15 @@ pub(super) struct Open {
 /// An evaluator as the process was told of it.
 #[derive(Debug)]
 struct Seat {
-    class: Class,
+    classes: Classes,
     slots: usize,
     takes_work: bool,
+}
+
+impl Seat {
+    fn has(&self, class: &Class) -> bool {
+        self.classes.contains(class)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +49,10 @@ struct Toll {
 
 #[derive(Debug, Default)]
 struct Account {
+    /// Who is asked what to compute it in, what was chosen, and who failed at that.
+    asked: Option<EvaluatorIdx>,
+    chosen: Option<Class>,
+    failed_choices: Vec<EvaluatorIdx>,
     class: Option<Class>,
     /// The first answers.
     answers: BTreeMap<u64, Vec<Option<PointValues>>>,
@@ -83,12 +93,15 @@ pub(super) struct Ledger {
     open: BTreeMap<AttemptId, Open>,
     seats: BTreeMap<EvaluatorIdx, Seat>,
     accounts: BTreeMap<JobIdx, Account>,
+    /// The classes that evaluators were seen to have in common, directly or by way of others.
+    domains: Vec<BTreeSet<Class>>,
 }
 
 impl Ledger {
     pub(super) fn new(settings: Settings) -> Self {
         let awake = Duration::ZERO;
-        Self { settings, awake, open: BTreeMap::new(), seats: BTreeMap::new(), accounts: BTreeMap::new() }
+        let (open, seats, accounts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { settings, awake, open, seats, accounts, domains: Vec::new() }
     }
 
     pub(super) fn open(&self, attempt: AttemptId) -> Option<&Open> {
@@ -99,6 +112,22 @@ impl Ledger {
 
     pub(super) fn job_added(&mut self, job: JobIdx, stored: &BTreeSet<u64>) {
         self.accounts.insert(job, Account { stored: stored.clone(), ..Account::default() });
+    }
+
+    /// Notes an answer to the question in what to compute a job.
+    pub(super) fn answered(
+        &mut self,
+        job: JobIdx,
+        evaluator: EvaluatorIdx,
+        class: Option<&Class>,
+        objection: Option<Objection>,
+    ) {
+        let account = self.accounts.get_mut(&job).expect("a job that was added");
+        assert_eq!(account.asked.take(), Some(evaluator), "job {job} hears of one that was not asked");
+        account.chosen = class.filter(|class| self.seats.get(&evaluator).is_some_and(|seat| seat.has(class))).cloned();
+        if objection == Some(Objection::Setback(Setback::Failed)) {
+            account.failed_choices.push(evaluator);
+        }
     }
 
     pub(super) fn job_begun(&mut self, job: JobIdx, plan: &JobPlan, class: &Class) {
@@ -113,9 +142,15 @@ impl Ledger {
         self.accounts.get_mut(&job).expect("a job that was added").wish.get_or_insert(end);
     }
 
-    pub(super) fn up(&mut self, evaluator: EvaluatorIdx, class: &Class, slots: usize) -> Expected {
-        let before = self.seats.insert(evaluator, Seat { class: class.clone(), slots, takes_work: true });
-        match before.is_some_and(|before| before.class != *class) {
+    pub(super) fn up(&mut self, evaluator: EvaluatorIdx, classes: &Classes, slots: usize) -> Expected {
+        let before = self.seats.insert(evaluator, Seat { classes: classes.clone(), slots, takes_work: true });
+        let mut domain: BTreeSet<Class> = classes.iter().cloned().collect();
+        let is_apart = |other: &BTreeSet<Class>| classes.iter().all(|class| !other.contains(class));
+        for linked in self.domains.extract_if(.., |other| !is_apart(other)) {
+            domain.extend(linked);
+        }
+        self.domains.push(domain);
+        match before.is_some_and(|before| before.classes != *classes) {
             true => self.gone(evaluator),
             false => Expected::default(),
         }
@@ -227,13 +262,35 @@ impl Ledger {
 
     // What it does.
 
-    pub(super) fn started(&mut self, id: AttemptId, job: JobIdx, evaluator: EvaluatorIdx, tile: &Tile, places: &[u32]) {
+    pub(super) fn asked(&mut self, job: JobIdx, evaluator: EvaluatorIdx) {
+        let seat = self.seats.get(&evaluator).expect("an evaluator that is asked is there");
+        assert!(seat.takes_work, "evaluator {evaluator} takes no work and is asked about job {job}");
+        let account = self.accounts.get_mut(&job).expect("a job that was added");
+        assert!(!account.has_ended && account.class.is_none(), "job {job} needs no class any more");
+        assert_eq!(account.chosen, None, "what job {job} is computed in is chosen twice");
+        assert_eq!(account.asked.replace(evaluator), None, "two are asked about job {job}");
+    }
+
+    pub(super) fn begins(&self, job: JobIdx, class: &Class, is_pinned: bool) {
+        let account = &self.accounts[&job];
+        assert!(is_pinned || account.chosen.as_ref() == Some(class), "job {job} begins in what nobody chose");
+    }
+
+    pub(super) fn started(
+        &mut self,
+        id: AttemptId,
+        (job, jobs): (JobIdx, &[JobPlan]),
+        evaluator: EvaluatorIdx,
+        tile: &Tile,
+        places: &[u32],
+    ) {
         let seat = self.seats.get(&evaluator).expect("an attempt runs where an evaluator is");
         assert!(seat.takes_work, "evaluator {evaluator} takes no work and is given tile {} of job {job}", tile.idx);
         let n_running = self.open.values().filter(|open| open.evaluator == evaluator).count();
         assert!(n_running < seat.slots, "evaluator {evaluator} is given more than its {} slots", seat.slots);
         let account = &self.accounts[&job];
-        assert_eq!(account.class.as_ref(), Some(&seat.class), "job {job} runs on an evaluator of another class");
+        let class = account.class.as_ref().expect("a job that has begun has a class");
+        assert!(seat.has(class), "job {job} runs on an evaluator that lacks its class");
         assert!(!account.has_ended, "job {job} has ended and tile {} of it starts", tile.idx);
         let is_new = !account.stored.contains(&tile.idx) && !account.handed.contains(&tile.idx);
         assert!(is_new, "tile {} of job {job} is done and starts again", tile.idx);
@@ -241,6 +298,9 @@ impl Ledger {
         let running: Vec<&Open> = self.open.values().filter(|open| (open.job, open.tile) == (job, tile.idx)).collect();
         assert!(running.iter().all(|open| open.evaluator != evaluator), "two attempts at a tile in one place");
         let is_hedge = !running.is_empty();
+        let n_running = self.n_running(class, &jobs[job].client, jobs);
+        let limit = self.settings.max_running_per_client;
+        assert!(is_hedge || n_running < limit, "{n_running} tiles of a client are running and {limit} may");
         let (heard, progressed) = (self.awake, self.awake);
         let open = Open { job, tile: tile.idx, evaluator, places: places.to_vec(), is_hedge, heard, progressed };
         assert!(self.open.insert(id, open).is_none(), "attempt {} is there already", id.0);
@@ -260,16 +320,23 @@ impl Ledger {
         self.open.get(&id).is_some_and(|open| open.is_hedge)
     }
 
-    /// No client has more tiles running in a class than it may; returns whether one has as many.
-    pub(super) fn check_limit(&self, jobs: &[JobPlan]) -> bool {
-        let mut running: BTreeMap<(&str, Option<&Class>), usize> = BTreeMap::new();
-        for open in self.open.values().filter(|open| !open.is_hedge) {
-            *running.entry((&jobs[open.job].client, self.accounts[&open.job].class.as_ref())).or_default() += 1;
-        }
-        let most = running.values().copied().max().unwrap_or(0);
+    /// The tiles of a client that run, hedges apart, in `class` or one that evaluators have in common with it.
+    fn n_running(&self, class: &Class, client: &ClientName, jobs: &[JobPlan]) -> usize {
+        let alone = BTreeSet::from([class.clone()]);
+        let domain = self.domains.iter().find(|domain| domain.contains(class)).unwrap_or(&alone);
+        let is_of_client = |open: &&Open| jobs[open.job].client == *client && !open.is_hedge;
+        let is_in_domain = |open: &&Open| self.accounts[&open.job].class.as_ref().is_some_and(|c| domain.contains(c));
+        self.open.values().filter(is_of_client).filter(is_in_domain).count()
+    }
+
+    /// Whether a client has as many tiles running as it may.
+    pub(super) fn is_at_limit(&self, jobs: &[JobPlan]) -> bool {
         let limit = self.settings.max_running_per_client;
-        assert!(most <= limit, "a client has {most} tiles running and may have {limit}");
-        most == limit
+        let is_at_limit = |open: &Open| {
+            let class = self.accounts[&open.job].class.as_ref();
+            class.is_some_and(|class| self.n_running(class, &jobs[open.job].client, jobs) >= limit)
+        };
+        limit < usize::MAX && self.open.values().any(is_at_limit)
     }
 
     /// Notes that an attempt is aborted; returns whether for its silence.
@@ -375,7 +442,10 @@ impl Expected {
 fn is_justified(account: &Account, plan: &JobPlan, reason: ErrorReason) -> bool {
     let is_worn = |toll: &Toll| toll.failures.len() >= MAX_FAILURES || toll.n_losses >= MAX_LOSSES;
     match reason {
-        ErrorReason::EvaluationFailed => plan.poisoned.is_some() || account.tolls.values().any(is_worn),
+        ErrorReason::EvaluationFailed => {
+            let is_chosen_in_vain = account.class.is_none() && account.failed_choices.len() >= MAX_FAILURES;
+            plan.poisoned.is_some() || is_chosen_in_vain || account.tolls.values().any(is_worn)
+        }
         ErrorReason::DataCorrupt => plan.is_refused,
         _ => false,
     }

@@ -10,7 +10,7 @@ use super::ledger::JobIdx;
 use super::plan::MachinePlan;
 use super::random::Random;
 use super::world::{Event, Told, World};
-use crate::schedule::{AttemptId, Class, Setback};
+use crate::schedule::{AttemptId, Class, Classes, Objection, Setback};
 
 /// One attempt's stream: that of another process is another one, whatever its number.
 pub(super) type Connection = (u64, AttemptId);
@@ -52,7 +52,7 @@ struct Work {
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) plan: MachinePlan,
-    pub(super) class: Class,
+    pub(super) classes: Classes,
     pub(super) state: State,
     /// Nothing reaches it before, and nothing gets out.
     pub(super) deaf_until: Duration,
@@ -65,8 +65,8 @@ impl Machine {
     pub(super) fn new(plan: MachinePlan) -> Self {
         let (deaf_until, dumb_until) = (Duration::ZERO, Duration::ZERO);
         let storeless_until = if plan.is_storeless { Duration::MAX } else { Duration::ZERO };
-        let (class, state, works) = (plan.class.clone(), State::Up, BTreeMap::new());
-        Self { plan, class, state, deaf_until, dumb_until, storeless_until, works }
+        let (classes, state, works) = (plan.classes.clone(), State::Up, BTreeMap::new());
+        Self { plan, classes, state, deaf_until, dumb_until, storeless_until, works }
     }
 
     pub(super) fn is_reachable(&self, now: Duration) -> bool {
@@ -116,7 +116,7 @@ impl World {
             return;
         }
         let (n_works, n_points) = (machine.works.len(), places.len());
-        let refusal = if machine.state != State::Up || machine.class != class {
+        let refusal = if machine.state != State::Up || !machine.classes.contains(&class) {
             Some((Setback::Declined, None))
         } else if n_works >= machine.plan.takes {
             Some((Setback::Full, Some(Fault::Full)))
@@ -143,6 +143,34 @@ impl World {
         let work = Work { job, tile, places, n_done: 0, compute: Duration::ZERO, fate, last_arrival, is_cut: false };
         self.machines[idx].works.insert(connection, work);
         self.compute_next(idx, connection);
+    }
+
+    /// Is asked what a job is best computed in. Whoever asks hears something in any case, if only that nothing comes.
+    pub(super) fn reach_asked(&mut self, generation: u64, job: JobIdx, idx: MachineIdx) {
+        let (now, machine) = (self.now, &self.machines[idx]);
+        let choice = self.plan.jobs[job].choice(&machine.classes);
+        let answer = if !machine.is_reachable(now) {
+            Err(Objection::Setback(Setback::Lost))
+        } else if machine.state != State::Up {
+            Err(Objection::Setback(Setback::Declined))
+        } else if choice.is_some() && now < machine.storeless_until {
+            Err(Objection::Setback(Setback::Storeless))
+        } else if machine.plan.is_faulty && self.strikes(Fault::FailedChoice, 1.0) {
+            Err(Objection::Setback(Setback::Failed))
+        } else if self.strikes(Fault::ChoiceFailure, 1.0) {
+            Err(Objection::Setback(Setback::Full))
+        } else {
+            choice.ok_or(Objection::Unfit)
+        };
+        if answer == Err(Objection::Unfit) {
+            self.count(Fault::Unfit);
+        }
+        let told = match answer {
+            Ok(class) => Told::Chosen { job, machine: idx, class },
+            Err(objection) => Told::NotChosen { job, machine: idx, objection },
+        };
+        let delay = self.random.millis(1, 2_000);
+        self.after(delay, Event::Tell(generation, told));
     }
 
     /// Begins with the next point.
@@ -325,11 +353,11 @@ impl World {
         self.count(Fault::Restart);
         self.machines[idx].state = State::Up;
         if self.machines[idx].plan.is_fickle && self.random.chance(0.5) {
-            let others: Vec<Class> = self.plan.machines.iter().map(|machine| machine.class.clone()).collect();
-            let class = others[self.random.index(others.len())].clone();
-            if class != self.machines[idx].class {
+            let others: Vec<Classes> = self.plan.machines.iter().map(|machine| machine.classes.clone()).collect();
+            let classes = others[self.random.index(others.len())].clone();
+            if classes != self.machines[idx].classes {
                 self.count(Fault::OtherClass);
-                self.machines[idx].class = class;
+                self.machines[idx].classes = classes;
             }
         }
     }

@@ -6,7 +6,7 @@ use relief_core::{Axis, Digest, Grid, PointValue, PointValues, Tile, TilePlan, T
 
 use super::fault::Weather;
 use super::random::{Random, mix};
-use crate::schedule::{Class, ClientName, End, Settings};
+use crate::schedule::{Class, Classes, ClientName, End, Settings};
 
 /// The most seconds of an evaluator that a job takes, and the most jobs.
 const MAX_WORK: Duration = Duration::from_secs(100);
@@ -22,7 +22,9 @@ pub(super) struct JobPlan {
     pub(super) client_weight: u32,
     pub(super) priority: i32,
     pub(super) weight: u32,
+    /// None when it is to be chosen, of those that are asked for.
     pub(super) class: Option<Class>,
+    pub(super) asked_for: Vec<Class>,
     pub(super) subject: u64,
     pub(super) tiles: TilePlan,
     /// What a point costs an evaluator of speed 1.
@@ -49,6 +51,7 @@ impl JobPlan {
             priority: 0,
             weight: 1,
             class: Some(class(0)),
+            asked_for: vec![class(0)],
             subject: 0,
             tiles: TilePlan::new(grid, TileShape { rows: shape.0, columns: shape.1 }),
             point_cost,
@@ -58,6 +61,11 @@ impl JobPlan {
             is_refused: false,
             wish: None,
         }
+    }
+
+    /// What an evaluator that offers `classes` chooses for it, if it has something that is asked for.
+    pub(super) fn choice(&self, classes: &[Class]) -> Option<Class> {
+        classes.iter().find(|class| self.asked_for.contains(class)).cloned()
     }
 
     pub(super) fn subject(&self) -> Digest {
@@ -90,7 +98,7 @@ impl JobPlan {
 /// An evaluator as it is set up.
 #[derive(Debug, Clone)]
 pub(super) struct MachinePlan {
-    pub(super) class: Class,
+    pub(super) classes: Classes,
     pub(super) slots: usize,
     /// What it takes at once while the storm lasts.
     pub(super) takes: usize,
@@ -104,14 +112,14 @@ pub(super) struct MachinePlan {
     pub(super) is_hung: bool,
     /// It never reaches the store.
     pub(super) is_storeless: bool,
-    /// It comes back as one of another class, now and then.
+    /// It comes back as one of other classes, now and then.
     pub(super) is_fickle: bool,
 }
 
 impl MachinePlan {
     pub(super) fn good(slots: usize) -> Self {
         Self {
-            class: class(0),
+            classes: classes(&[0]),
             slots,
             takes: slots,
             memory: usize::MAX,
@@ -146,7 +154,7 @@ impl Plan {
 
     /// A world in which much goes wrong for a while.
     pub(super) fn stormy(random: &mut Random) -> Self {
-        let n_classes = 1 + random.below(3);
+        let n_classes = 1 + random.below(4);
         let storm_end = random.millis(60_000, 600_000);
         let n_machines = n_classes + random.below(8);
         let machines: Vec<MachinePlan> = (0..n_machines).map(|idx| stormy_machine(random, idx, n_classes)).collect();
@@ -169,12 +177,24 @@ pub(super) fn class(idx: u64) -> Class {
     format!("class-{idx}").into()
 }
 
+pub(super) fn classes(of: &[u64]) -> Classes {
+    of.iter().map(|idx| class(*idx)).collect()
+}
+
+/// What an evaluator offers: some of all classes, in any order, `first` among them.
+fn offer(random: &mut Random, first: u64, n_classes: u64) -> Classes {
+    let mut offered: Vec<u64> = (0..n_classes).filter(|idx| *idx == first || random.chance(0.4)).collect();
+    random.shuffle(&mut offered);
+    classes(&offered)
+}
+
 fn stormy_machine(random: &mut Random, idx: u64, n_classes: u64) -> MachinePlan {
     // The first of each class are as they should be.
     let is_first = idx < n_classes;
     let slots = 1 + random.index(4);
+    let main = if is_first { idx } else { random.below(n_classes) };
     MachinePlan {
-        class: class(if is_first { idx } else { random.below(n_classes) }),
+        classes: offer(random, main, n_classes),
         slots,
         takes: if random.chance(0.2) { slots.div_ceil(2) } else { slots },
         memory: if random.chance(0.2) { 1 + random.index(5) } else { usize::MAX },
@@ -197,7 +217,8 @@ fn stormy_job(random: &mut Random, idx: u64, n_classes: u64, storm_end: Duration
     job.client_weight = 1 + random.below(3) as u32;
     job.priority = random.pick(&[0, 0, 0, 1, -1]);
     job.weight = 1 + random.below(4) as u32;
-    job.class = random.chance(0.6).then(|| class(random.below(n_classes)));
+    job.class = random.chance(0.4).then(|| class(random.below(n_classes)));
+    job.asked_for = offer(random, idx % n_classes, n_classes).to_vec();
     job.subject = random.below(4);
     job.seed = mix(&[idx, random.next()]);
     if random.chance(0.1) {

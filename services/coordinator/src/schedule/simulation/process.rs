@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use relief_api::{ApiError, ErrorReason};
 use relief_core::Digest;
 
 use super::fault::Fault;
@@ -179,6 +180,17 @@ impl World {
         let before = is_unheard.then(|| tallies(scheduler));
         let key = |job: &JobIdx| process.keys[job];
         let expected = match told {
+            Told::Chosen { job, machine, class } => {
+                ledger.answered(job, machine, Some(&class), None);
+                scheduler.chosen(now, key(&job), machine, class);
+                Expected::default()
+            }
+            Told::NotChosen { job, machine, objection } => {
+                ledger.answered(job, machine, None, Some(objection));
+                let error = ApiError::new(ErrorReason::EvaluationFailed, "it did not choose");
+                scheduler.not_chosen(now, key(&job), machine, objection, &error);
+                Expected::default()
+            }
             Told::Begun { job, class } => {
                 let plan = &self.plan.jobs[job];
                 let n_known = plan.known.iter().flatten().count() as u64;
@@ -209,10 +221,10 @@ impl World {
                 scheduler.broken(now, attempt, setback, trouble(setback));
                 ledger.broken(attempt, setback)
             }
-            Told::Up { machine, class, slots } => {
+            Told::Up { machine, classes, slots } => {
                 process.probing.remove(&machine);
-                scheduler.evaluator_up(now, machine, &class, slots);
-                ledger.up(machine, &class, slots)
+                scheduler.evaluator_up(now, machine, &classes, slots);
+                ledger.up(machine, &classes, slots)
             }
             Told::Draining { machine } => {
                 scheduler.evaluator_draining(now, machine);
@@ -261,7 +273,7 @@ impl World {
             self.perform(action, expected.cause);
         }
         if let Some(process) = &self.process
-            && process.ledger.check_limit(&self.plan.jobs)
+            && process.ledger.is_at_limit(&self.plan.jobs)
         {
             self.faults.count(Fault::AtTheLimit);
         }
@@ -272,8 +284,16 @@ impl World {
         let (now, generation) = (self.now, self.generation);
         let Some(process) = &mut self.process else { return };
         match action {
+            Action::Choose { job, evaluator } => {
+                let job = process.jobs[&job];
+                process.ledger.asked(job, evaluator);
+                let delay = self.random.millis(1, 20);
+                self.after(delay, Event::Ask(generation, job, evaluator));
+            }
             Action::Begin { job, class } => {
                 let job = process.jobs[&job];
+                let is_pinned = self.plan.jobs[job].class.is_some() || self.records[job].class.is_some();
+                process.ledger.begins(job, &class, is_pinned);
                 let delay = self.random.millis(1, 500);
                 self.after(delay, Event::Begin(generation, job, class));
             }
@@ -281,7 +301,7 @@ impl World {
                 let job = process.jobs[&job];
                 self.trace.note(now, "start", [attempt.0, evaluator as u64, (job as u64) << 32 | tile.idx]);
                 assert!(n_attempts > 0, "attempts are counted from 1");
-                process.ledger.started(attempt, job, evaluator, &tile, &places);
+                process.ledger.started(attempt, (job, &self.plan.jobs[..]), evaluator, &tile, &places);
                 process.attempts.insert(attempt, evaluator);
                 if process.ledger.is_hedge(attempt) {
                     self.faults.count(Fault::Hedged);
@@ -354,8 +374,8 @@ impl World {
             self.after(delay, Event::Tell(generation, Told::Draining { machine: idx }));
             return self.after(TICK * 2, Event::Probe(generation, idx, 0));
         }
-        let (class, slots) = (machine.class.clone(), machine.plan.slots);
-        self.after(delay, Event::Tell(generation, Told::Up { machine: idx, class, slots }));
+        let (classes, slots) = (machine.classes.clone(), machine.plan.slots);
+        self.after(delay, Event::Tell(generation, Told::Up { machine: idx, classes, slots }));
     }
 }
 

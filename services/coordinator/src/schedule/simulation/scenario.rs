@@ -7,12 +7,12 @@ use relief_api::{ApiError, ErrorReason};
 use relief_core::Digest;
 
 use super::machine::MachineIdx;
-use super::plan::{JobPlan, MachinePlan, Plan, class};
+use super::plan::{JobPlan, MachinePlan, Plan, class, classes};
 use super::random::Random;
 use super::trace::Trace;
 use super::world::World;
 use crate::schedule::placement::N_HELD;
-use crate::schedule::{Action, End, NewJob, Scheduler, Setback, Settings, Tiles};
+use crate::schedule::{Action, Class, Classes, End, JobKey, NewJob, Objection, Scheduler, Setback, Settings, Tiles};
 
 const POINT_COST: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(3_600);
@@ -155,24 +155,28 @@ fn an_evaluator_without_the_store_does_not_hold_up_what_others_can_do() {
     assert!(world.ended_at(0) < Duration::from_secs(10), "{:?}", world.ended_at(0));
 }
 
-/// A scheduler with evaluators of one slot each and a job of two tiles, of which each evaluator has one.
-fn two_evaluators_with_a_tile_each() -> (Scheduler, Vec<Action>) {
-    let mut scheduler = Scheduler::new(Settings::default());
+/// A job of two tiles.
+fn new_job(class: Option<Class>) -> NewJob {
     let plan = job("a", 1, 2);
-    let (now, class) = (Duration::ZERO, class(0));
-    (0..2).for_each(|idx| scheduler.evaluator_up(now, idx, &class, 1));
-    let new = NewJob {
+    NewJob {
         client: plan.client.clone(),
         client_weight: 1,
         priority: 0,
         weight: 1,
-        class: Some(class.clone()),
+        class,
         subject: plan.subject(),
         network: Digest::of(b"network"),
         samples_per_point: 1,
         tiles: Tiles::new(plan.tiles, &BTreeSet::new(), 0),
-    };
-    let key = scheduler.add_job(now, new);
+    }
+}
+
+/// A scheduler with evaluators of one slot each and a job of two tiles, of which each evaluator has one.
+fn two_evaluators_with_a_tile_each() -> (Scheduler, Vec<Action>) {
+    let mut scheduler = Scheduler::new(Settings::default());
+    let (now, class) = (Duration::ZERO, class(0));
+    (0..2).for_each(|idx| scheduler.evaluator_up(now, idx, &classes(&[0]), 1));
+    let key = scheduler.add_job(now, new_job(Some(class.clone())));
     scheduler.job_begun(now, key, class, &[], 0);
     let actions = scheduler.take_actions();
     let is_start = |action: &&Action| matches!(action, Action::Start { .. });
@@ -231,4 +235,139 @@ fn an_evaluator_that_leaves_out_points_has_failed() {
     let Some(Action::Start { attempt, job, .. }) = starts.first() else { panic!("{starts:?}") };
     scheduler.finished(Duration::ZERO, *attempt, POINT_COST);
     assert_eq!(scheduler.progress(*job).map(|progress| progress.tally.tiles_retried), Some(1));
+}
+
+#[test]
+fn a_job_is_computed_by_those_that_have_its_class_and_no_others() {
+    let offers = [&[0, 1][..], &[1, 2], &[2, 0], &[2]].map(classes);
+    let machines = offers.iter().cloned().map(|classes| MachinePlan { classes, ..MachinePlan::good(1) }).collect();
+    let jobs: Vec<JobPlan> = (0..3)
+        .map(|idx: u64| JobPlan { class: Some(class(idx)), subject: idx, ..job(&format!("client-{idx}"), 20, 20) })
+        .collect();
+    let world = run(Plan::calm(jobs, machines, LONG));
+    for started in &world.started {
+        let class = class(started.job as u64);
+        assert!(offers[started.evaluator].contains(&class), "evaluator {} lacks {class}", started.evaluator);
+    }
+    let evaluators: BTreeSet<MachineIdx> = world.started.iter().map(|started| started.evaluator).collect();
+    assert_eq!(evaluators.len(), offers.len(), "one was left out");
+    // Those that have several classes are not kept for one of them.
+    let n_pairs = world.started.iter().map(|started| (started.job, started.evaluator)).collect::<BTreeSet<_>>().len();
+    assert!(n_pairs > offers.len(), "{n_pairs}");
+}
+
+#[test]
+fn clients_share_evaluators_alike_whatever_the_classes_of_their_jobs() {
+    let machine = || MachinePlan { classes: classes(&[0, 1, 2]), ..MachinePlan::good(1) };
+    let jobs: Vec<JobPlan> = (0..3)
+        .map(|idx: u64| {
+            let mut job = JobPlan { class: Some(class(idx)), subject: idx, ..job(&format!("client-{idx}"), 90, 90) };
+            job.client_weight = 1 + idx as u32;
+            job
+        })
+        .collect();
+    let mut world = world(Plan::calm(jobs, vec![machine(), machine()], LONG));
+    world.run_until(Duration::from_secs(600));
+    let parts: Vec<f64> =
+        (0..3).map(|idx| world.served[&*format!("client-{idx}")].as_secs_f64() / f64::from(1 + idx)).collect();
+    let (least, most) =
+        parts.iter().fold((f64::MAX, 0.0_f64), |(least, most), part| (least.min(*part), most.max(*part)));
+    // Within what a client gets for not changing what evaluators hold.
+    assert!(most - least <= 3.0 * Settings::default().affinity_slack.as_secs_f64(), "{parts:?}");
+    assert!(least > 60.0, "{parts:?}");
+}
+
+/// Whom the scheduler asks what to compute jobs in.
+fn asked(scheduler: &mut Scheduler) -> Vec<(JobKey, MachineIdx)> {
+    let asked = |action| match action {
+        Action::Choose { job, evaluator } => Some((job, evaluator)),
+        _ => None,
+    };
+    scheduler.take_actions().into_iter().filter_map(asked).collect()
+}
+
+fn waiting_reason(scheduler: &Scheduler, job: JobKey) -> String {
+    scheduler.progress(job).and_then(|progress| progress.trouble).unwrap_or_default()
+}
+
+#[test]
+fn those_that_offer_what_most_do_are_asked_first_and_the_choice_is_what_the_job_begins_in() {
+    let mut scheduler = Scheduler::new(Settings::default());
+    let now = Duration::ZERO;
+    let (rare, usual): (Classes, Classes) = (classes(&[2]), classes(&[0, 1]));
+    for (idx, offer) in [&rare, &usual, &usual].into_iter().enumerate() {
+        scheduler.evaluator_up(now, idx, offer, 1);
+    }
+    let key = scheduler.add_job(now, new_job(None));
+    assert_eq!(asked(&mut scheduler), [(key, 1)]);
+    // What it has become meanwhile does not offer what it chose.
+    scheduler.evaluator_up(now, 1, &rare, 1);
+    scheduler.chosen(now, key, 1, class(1));
+    assert_eq!(asked(&mut scheduler), [(key, 0)]);
+    scheduler.chosen(now, key, 0, class(2));
+    let actions = scheduler.take_actions();
+    assert!(actions.contains(&Action::Begin { job: key, class: class(2) }), "{actions:?}");
+}
+
+#[test]
+fn a_job_that_nobody_can_compute_as_asked_says_so_and_begins_when_somebody_comes() {
+    let mut scheduler = Scheduler::new(Settings::default());
+    let now = Duration::ZERO;
+    (0..2).for_each(|idx| scheduler.evaluator_up(now, idx, &classes(&[0]), 1));
+    scheduler.evaluator_up(now, 2, &classes(&[1]), 1);
+    let key = scheduler.add_job(now, new_job(None));
+    let error = |text: &str| ApiError::new(ErrorReason::NumericsUnavailable, text);
+    assert_eq!(asked(&mut scheduler), [(key, 0)]);
+    scheduler.not_chosen(now, key, 0, Objection::Unfit, &error("only zeros"));
+    // The other one of the same offer would say the same.
+    assert_eq!(asked(&mut scheduler), [(key, 2)]);
+    scheduler.not_chosen(now, key, 2, Objection::Unfit, &error("only ones"));
+    assert_eq!(asked(&mut scheduler), []);
+    let reason = waiting_reason(&scheduler, key);
+    assert!(reason.contains("only zeros; only ones"), "{reason}");
+    scheduler.evaluator_down(now, 2, "it is gone");
+    let reason = waiting_reason(&scheduler, key);
+    assert!(reason.contains("only zeros") && !reason.contains("only ones"), "{reason}");
+    scheduler.evaluator_up(now, 2, &classes(&[2, 0]), 1);
+    assert_eq!(asked(&mut scheduler), [(key, 2)]);
+}
+
+#[test]
+fn a_choice_that_fails_everywhere_fails_its_job_and_one_that_is_put_off_is_asked_for_again() {
+    let mut scheduler = Scheduler::new(Settings::default());
+    let mut now = Duration::ZERO;
+    (0..2).for_each(|idx| scheduler.evaluator_up(now, idx, &classes(&[0]), 1));
+    let key = scheduler.add_job(now, new_job(None));
+    let error = ApiError::new(ErrorReason::QueueFull, "it is full");
+    for setback in [Setback::Full, Setback::Storeless] {
+        let [(_, idx)] = asked(&mut scheduler)[..] else { panic!("nobody is asked") };
+        scheduler.not_chosen(now, key, idx, Objection::Setback(setback), &error);
+    }
+    assert_eq!(asked(&mut scheduler), []);
+    assert!(waiting_reason(&scheduler, key).contains("it is full"));
+    let error = ApiError::new(ErrorReason::DataCorrupt, "the network is damaged");
+    let mut n_failures = 0;
+    let end = loop {
+        let actions = scheduler.take_actions();
+        if actions.is_empty() {
+            now = scheduler.next_timer().expect("it is asked for again").max(now);
+            scheduler.tick(now);
+        }
+        let mut end = None;
+        for action in actions {
+            match action {
+                Action::Choose { evaluator, .. } => {
+                    n_failures += 1;
+                    scheduler.not_chosen(now, key, evaluator, Objection::Setback(Setback::Failed), &error);
+                }
+                Action::End { end: told, .. } => end = Some(told),
+                _ => {}
+            }
+        }
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    assert_eq!(n_failures, 3);
+    assert!(matches!(&end, End::Failed(error) if error.message.ends_with("the network is damaged")), "{end:?}");
 }

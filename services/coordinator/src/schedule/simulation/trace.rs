@@ -37,6 +37,9 @@ impl Trace {
             Told::Up { machine, .. } | Told::Draining { machine } | Told::Down { machine } => *machine as u64,
             Told::PutAnswered { job, tile, .. } => mix(&[*job as u64, *tile]),
             Told::Begun { job, .. } | Told::Waits { job } | Told::EndStored { job } => *job as u64,
+            Told::Chosen { job, machine, .. } | Told::NotChosen { job, machine, .. } => {
+                mix(&[*job as u64, *machine as u64])
+            }
         };
         self.hash = mix(&[self.hash, now.as_nanos() as u64, number]);
         if self.is_printed {

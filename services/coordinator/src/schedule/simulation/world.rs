@@ -15,7 +15,7 @@ use super::process::Process;
 use super::random::Random;
 use super::store::Store;
 use super::trace::Trace;
-use crate::schedule::{AttemptId, Class, ClientName, End, JobKey, Setback, StoreTrouble};
+use crate::schedule::{AttemptId, Class, Classes, ClientName, End, JobKey, Objection, Setback, StoreTrouble};
 
 pub(super) const TICK: Duration = Duration::from_secs(1);
 /// A world that takes more events than this goes round in circles.
@@ -23,13 +23,15 @@ const MAX_STEPS: u64 = 2_000_000;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Told {
+    Chosen { job: JobIdx, machine: MachineIdx, class: Class },
+    NotChosen { job: JobIdx, machine: MachineIdx, objection: Objection },
     Begun { job: JobIdx, class: Class },
     Waits { job: JobIdx },
     Point { attempt: AttemptId, ticket: u64, idx: usize, values: PointValues },
     Beat { attempt: AttemptId },
     Finished { attempt: AttemptId, compute: Duration },
     Broken { attempt: AttemptId, setback: Setback },
-    Up { machine: MachineIdx, class: Class, slots: usize },
+    Up { machine: MachineIdx, classes: Classes, slots: usize },
     Draining { machine: MachineIdx },
     Down { machine: MachineIdx },
     PutAnswered { job: JobIdx, tile: u64, trouble: Option<StoreTrouble> },
@@ -53,6 +55,7 @@ pub(super) enum Event {
     Stop(MachineIdx),
     Restart(MachineIdx),
     Probe(u64, MachineIdx, u32),
+    Ask(u64, JobIdx, MachineIdx),
     Begin(u64, JobIdx, Class),
     Put(u64, JobIdx, Tile, Vec<PointValues>),
     PutEnd(u64, JobIdx, End),
@@ -239,6 +242,7 @@ impl World {
             Event::Stop(idx) => self.stop(idx),
             Event::Restart(idx) => self.restart(idx),
             Event::Probe(generation, idx, n_tries) => self.reach_probed(generation, idx, n_tries),
+            Event::Ask(generation, job, idx) => self.reach_asked(generation, job, idx),
             Event::Begin(generation, job, class) => self.begin(generation, job, class),
             Event::Put(generation, job, tile, values) => self.put(generation, job, &tile, &values),
             Event::PutEnd(generation, job, end) => self.put_end(generation, job, end),
@@ -387,10 +391,16 @@ impl World {
         for evaluator in scheduler.evaluators.values() {
             assert!(evaluator.running.is_empty(), "an evaluator is taken to be busy: {evaluator:?}");
         }
+        for domain in scheduler.domains.values() {
+            assert!(domain.shares.is_idle(), "somebody waits for a turn: {domain:?}");
+        }
         for pool in scheduler.pools.values() {
-            assert!(pool.shares.is_idle() && pool.subjects.is_empty(), "somebody waits for a turn: {pool:?}");
+            assert!(pool.subjects.is_empty(), "somebody waits for a turn: {pool:?}");
         }
         for (job, plan) in self.jobs() {
+            if let (None, Some(class)) = (&plan.class, &self.records[job].class) {
+                assert!(plan.asked_for.contains(class), "job {job} is computed in {class}, which was not asked for");
+            }
             let may_succeed = plan.poisoned.is_none() && !plan.is_refused;
             assert!(may_succeed || self.end(job) != Some(&End::Succeeded), "job {job} cannot have succeeded");
         }

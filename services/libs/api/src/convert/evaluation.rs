@@ -1,16 +1,20 @@
 //! Tiles on their way to an evaluator, and points on their way back; requests for logits on the same way.
 
-use relief_core::{BatchNormMode, DatasetId, Digest, PointValue, PointValues, Split};
+use relief_core::{BatchNormMode, DatasetId, Digest, NumericRequest, PointValue, PointValues, Split};
 
+use super::numerics::{numerics_from_wire, numerics_to_wire};
 use super::surface::{batch_norm_from_wire, batch_norm_to_wire, split_from_wire, split_to_wire};
 use crate::error::{ApiError, ErrorReason, Violations};
 use crate::evaluator::v1;
 
 /// The protocol between coordinator and evaluator; both sides refuse any other.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The most points that one request may ask for.
 pub const MAX_POINTS: usize = 65_536;
+
+/// The most points at which one request may have numerics tried.
+pub const MAX_PROBES: usize = 16;
 
 /// An object in the store, by path and content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,15 +47,9 @@ pub enum AxisRef {
     Towards(BlobRef),
 }
 
-/// The points of one tile, and everything that their values depend on.
+/// A plane, and the samples that its points are evaluated on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TileRequest {
-    /// The surface, for logs and traces only.
-    pub surface: String,
-    /// The number of the tile, for logs and traces only.
-    pub tile_idx: u64,
-    /// 1 for the first attempt, for logs and traces only.
-    pub attempt: u32,
+pub struct PlaneRef {
     /// The network's ONNX file.
     pub network: BlobRef,
     /// The origin's safetensors file.
@@ -66,12 +64,38 @@ pub struct TileRequest {
     pub also: Option<SamplesRef>,
     /// What running statistics are recomputed from, where they are.
     pub statistics: Option<SamplesRef>,
+}
+
+/// The points of one tile, and everything that their values depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TileRequest {
+    /// The surface, for logs and traces only.
+    pub surface: String,
+    /// The number of the tile, for logs and traces only.
+    pub tile_idx: u64,
+    /// 1 for the first attempt, for logs and traces only.
+    pub attempt: u32,
+    /// The plane and the samples.
+    pub plane: PlaneRef,
     /// The coefficients (a, b) of each point, in the order of work.
     pub points: Vec<(f64, f64)>,
     /// The class that the values must be computed in.
     pub numeric_class: String,
     /// Names this request among all of its sender's; every answer repeats it.
     pub ticket: u64,
+}
+
+/// A plane, in which numerics are to be chosen for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChoiceRequest {
+    /// The surface, for logs and traces only.
+    pub surface: String,
+    /// The plane and the samples; without a second split.
+    pub plane: PlaneRef,
+    /// What is asked for.
+    pub numerics: NumericRequest,
+    /// The coefficients (a, b) of each point to try.
+    pub probes: Vec<(f64, f64)>,
 }
 
 /// A checkpoint, and the samples that it is evaluated on.
@@ -83,6 +107,8 @@ pub struct LogitsRequest {
     pub checkpoint: BlobRef,
     /// The samples.
     pub samples: SamplesRef,
+    /// What they are to be computed in.
+    pub numerics: NumericRequest,
 }
 
 /// Returns the request as a message.
@@ -93,6 +119,7 @@ pub fn logits_to_wire(request: &LogitsRequest) -> v1::ComputeLogitsRequest {
         network: Some(blob_to_wire(&request.network)),
         checkpoint: Some(blob_to_wire(&request.checkpoint)),
         dataset: Some(samples_to_wire(&request.samples)),
+        numerics: numerics_to_wire(request.numerics),
     }
 }
 
@@ -106,27 +133,76 @@ pub fn logits_from_wire(request: v1::ComputeLogitsRequest) -> Result<LogitsReque
     let network = blob_from_wire(&mut wrong, "network", request.network);
     let checkpoint = blob_from_wire(&mut wrong, "checkpoint", request.checkpoint);
     let samples = samples_from_wire(&mut wrong, "dataset", request.dataset);
-    let request = network.zip(checkpoint).zip(samples);
-    wrong.finish(request.map(|((network, checkpoint), samples)| LogitsRequest { network, checkpoint, samples }))
+    let numerics = numerics_from_wire(&mut wrong, "numerics", request.numerics);
+    let request = (|| {
+        Some(LogitsRequest { network: network?, checkpoint: checkpoint?, samples: samples?, numerics: numerics? })
+    })();
+    wrong.finish(request)
+}
+
+/// Returns the request as a message.
+#[must_use]
+pub fn choice_to_wire(request: &ChoiceRequest) -> v1::ChooseNumericsRequest {
+    let plane = &request.plane;
+    v1::ChooseNumericsRequest {
+        protocol_version: PROTOCOL_VERSION,
+        surface: request.surface.clone(),
+        network: Some(blob_to_wire(&plane.network)),
+        checkpoint: Some(blob_to_wire(&plane.checkpoint)),
+        axes: plane.axes.iter().map(axis_to_wire).collect(),
+        batch_norm: batch_norm_to_wire(plane.batch_norm).into(),
+        dataset: Some(samples_to_wire(&plane.samples)),
+        statistics: plane.statistics.as_ref().map(samples_to_wire),
+        numerics: numerics_to_wire(request.numerics),
+        probes: points_to_wire(&request.probes),
+    }
+}
+
+/// Returns what a message asks to choose numerics for.
+///
+/// # Errors
+/// `VERSION_MISMATCH` for another protocol version, else with every field that is wrong.
+pub fn choice_from_wire(request: v1::ChooseNumericsRequest) -> Result<ChoiceRequest, ApiError> {
+    check_version(request.protocol_version)?;
+    let mut wrong = Violations::default();
+    let parts = PlaneParts {
+        network: request.network,
+        checkpoint: request.checkpoint,
+        axes: request.axes,
+        batch_norm: request.batch_norm,
+        dataset: request.dataset,
+        also: None,
+        statistics: request.statistics,
+    };
+    let plane = plane_from_wire(&mut wrong, parts);
+    let numerics = numerics_from_wire(&mut wrong, "numerics", request.numerics);
+    if request.probes.len() > MAX_PROBES {
+        wrong.add("probes", format!("{} given; at most {MAX_PROBES} are tried", request.probes.len()));
+    }
+    let probes = points_from_wire(&mut wrong, "probes", &request.probes);
+    let surface = request.surface;
+    let request = plane.zip(numerics).map(|(plane, numerics)| ChoiceRequest { surface, plane, numerics, probes });
+    wrong.finish(request)
 }
 
 /// Returns the request as a message.
 #[must_use]
 pub fn tile_to_wire(request: &TileRequest) -> v1::EvaluateTileRequest {
+    let plane = &request.plane;
     v1::EvaluateTileRequest {
         protocol_version: PROTOCOL_VERSION,
         surface: request.surface.clone(),
         tile_index: request.tile_idx,
         attempt: request.attempt,
-        network: Some(blob_to_wire(&request.network)),
-        checkpoint: Some(blob_to_wire(&request.checkpoint)),
-        axes: request.axes.iter().map(axis_to_wire).collect(),
-        dataset: Some(samples_to_wire(&request.samples)),
-        points: request.points.iter().map(|(x, y)| v1::Coordinate { x: *x, y: *y }).collect(),
+        network: Some(blob_to_wire(&plane.network)),
+        checkpoint: Some(blob_to_wire(&plane.checkpoint)),
+        axes: plane.axes.iter().map(axis_to_wire).collect(),
+        dataset: Some(samples_to_wire(&plane.samples)),
+        points: points_to_wire(&request.points),
         numeric_class: request.numeric_class.clone(),
-        batch_norm: batch_norm_to_wire(request.batch_norm).into(),
-        also: request.also.as_ref().map(samples_to_wire),
-        statistics: request.statistics.as_ref().map(samples_to_wire),
+        batch_norm: batch_norm_to_wire(plane.batch_norm).into(),
+        also: plane.also.as_ref().map(samples_to_wire),
+        statistics: plane.statistics.as_ref().map(samples_to_wire),
         ticket: request.ticket,
     }
 }
@@ -138,50 +214,84 @@ pub fn tile_to_wire(request: &TileRequest) -> v1::EvaluateTileRequest {
 pub fn tile_from_wire(request: v1::EvaluateTileRequest) -> Result<TileRequest, ApiError> {
     check_version(request.protocol_version)?;
     let mut wrong = Violations::default();
-    let network = blob_from_wire(&mut wrong, "network", request.network);
-    let checkpoint = blob_from_wire(&mut wrong, "checkpoint", request.checkpoint);
-    if !(1..=2).contains(&request.axes.len()) {
-        wrong.add("axes", format!("{} given; a plane has 1 or 2", request.axes.len()));
+    let parts = PlaneParts {
+        network: request.network,
+        checkpoint: request.checkpoint,
+        axes: request.axes,
+        batch_norm: request.batch_norm,
+        dataset: request.dataset,
+        also: request.also,
+        statistics: request.statistics,
+    };
+    let plane = plane_from_wire(&mut wrong, parts);
+    if !(1..=MAX_POINTS).contains(&request.points.len()) {
+        wrong.add("points", format!("{} given; a tile has 1 to {MAX_POINTS}", request.points.len()));
     }
-    let axes: Vec<AxisRef> = request.axes.into_iter().filter_map(|axis| axis_from_wire(&mut wrong, axis)).collect();
-    let batch_norm = match wrong.check("batch_norm", batch_norm_from_wire(request.batch_norm)) {
+    let points = points_from_wire(&mut wrong, "points", &request.points);
+    let request = plane.map(|plane| TileRequest {
+        surface: request.surface,
+        tile_idx: request.tile_index,
+        attempt: request.attempt,
+        plane,
+        points,
+        numeric_class: request.numeric_class,
+        ticket: request.ticket,
+    });
+    wrong.finish(request)
+}
+
+/// What tells a plane and its samples in several messages.
+struct PlaneParts {
+    network: Option<v1::Blob>,
+    checkpoint: Option<v1::Blob>,
+    axes: Vec<v1::PlaneAxis>,
+    batch_norm: i32,
+    dataset: Option<v1::DatasetBlob>,
+    also: Option<v1::DatasetBlob>,
+    statistics: Option<v1::DatasetBlob>,
+}
+
+fn plane_from_wire(wrong: &mut Violations, parts: PlaneParts) -> Option<PlaneRef> {
+    let network = blob_from_wire(wrong, "network", parts.network);
+    let checkpoint = blob_from_wire(wrong, "checkpoint", parts.checkpoint);
+    if !(1..=2).contains(&parts.axes.len()) {
+        wrong.add("axes", format!("{} given; a plane has 1 or 2", parts.axes.len()));
+    }
+    let axes: Vec<AxisRef> = parts.axes.into_iter().filter_map(|axis| axis_from_wire(wrong, axis)).collect();
+    let batch_norm = match wrong.check("batch_norm", batch_norm_from_wire(parts.batch_norm)) {
         Some(None) => {
             wrong.add("batch_norm", "missing; say what batch normalisations go by");
             None
         }
         batch_norm => batch_norm.flatten(),
     };
-    let samples = samples_from_wire(&mut wrong, "dataset", request.dataset);
-    let also = request.also.and_then(|also| samples_from_wire(&mut wrong, "also", Some(also)));
-    let statistics = request.statistics.and_then(|samples| samples_from_wire(&mut wrong, "statistics", Some(samples)));
+    let samples = samples_from_wire(wrong, "dataset", parts.dataset);
+    let also = parts.also.and_then(|also| samples_from_wire(wrong, "also", Some(also)));
+    let statistics = parts.statistics.and_then(|samples| samples_from_wire(wrong, "statistics", Some(samples)));
     if batch_norm.is_some_and(|mode| (mode == BatchNormMode::Recomputed) != statistics.is_some()) {
         wrong.add("statistics", "there must be samples to recompute running statistics from exactly where they are");
     }
-    if !(1..=MAX_POINTS).contains(&request.points.len()) {
-        wrong.add("points", format!("{} given; a tile has 1 to {MAX_POINTS}", request.points.len()));
-    }
-    let points: Vec<(f64, f64)> = request.points.iter().map(|point| (point.x, point.y)).collect();
+    Some(PlaneRef {
+        network: network?,
+        checkpoint: checkpoint?,
+        axes,
+        batch_norm: batch_norm?,
+        samples: samples?,
+        also,
+        statistics,
+    })
+}
+
+fn points_to_wire(points: &[(f64, f64)]) -> Vec<v1::Coordinate> {
+    points.iter().map(|(x, y)| v1::Coordinate { x: *x, y: *y }).collect()
+}
+
+fn points_from_wire(wrong: &mut Violations, field: &str, points: &[v1::Coordinate]) -> Vec<(f64, f64)> {
+    let points: Vec<(f64, f64)> = points.iter().map(|point| (point.x, point.y)).collect();
     if let Some((x, y)) = points.iter().find(|(x, y)| !x.is_finite() || !y.is_finite()) {
-        wrong.add("points", format!("({x}, {y}) is not finite"));
+        wrong.add(field, format!("({x}, {y}) is not finite"));
     }
-    let request = (|| {
-        Some(TileRequest {
-            surface: request.surface,
-            tile_idx: request.tile_index,
-            attempt: request.attempt,
-            network: network?,
-            checkpoint: checkpoint?,
-            axes,
-            batch_norm: batch_norm?,
-            samples: samples?,
-            also,
-            statistics,
-            points,
-            numeric_class: request.numeric_class,
-            ticket: request.ticket,
-        })
-    })();
-    wrong.finish(request)
+    points
 }
 
 fn check_version(version: u32) -> Result<(), ApiError> {
@@ -298,6 +408,8 @@ fn value_from_wire(loss: f64, squared_error: f64, accuracy: f64) -> Result<Point
 
 #[cfg(test)]
 mod tests {
+    use relief_core::Engine;
+
     use super::*;
 
     fn good() -> TileRequest {
@@ -312,16 +424,18 @@ mod tests {
             surface: "surfaces/s".to_owned(),
             tile_idx: 3,
             attempt: 1,
-            network: blob("networks/n/network.onnx"),
-            checkpoint: blob("checkpoints/c/checkpoint.safetensors"),
-            axes: vec![
-                AxisRef::Towards(blob("checkpoints/d/checkpoint.safetensors")),
-                AxisRef::Step(blob("directions/d.safetensors")),
-            ],
-            batch_norm: BatchNormMode::Recomputed,
-            samples: samples(Split::Train, Some(100)),
-            also: Some(samples(Split::Test, Some(100))),
-            statistics: Some(samples(Split::Train, None)),
+            plane: PlaneRef {
+                network: blob("networks/n/network.onnx"),
+                checkpoint: blob("checkpoints/c/checkpoint.safetensors"),
+                axes: vec![
+                    AxisRef::Towards(blob("checkpoints/d/checkpoint.safetensors")),
+                    AxisRef::Step(blob("directions/d.safetensors")),
+                ],
+                batch_norm: BatchNormMode::Recomputed,
+                samples: samples(Split::Train, Some(100)),
+                also: Some(samples(Split::Test, Some(100))),
+                statistics: Some(samples(Split::Train, None)),
+            },
             points: vec![(0.0, 0.5)],
             numeric_class: "burn".to_owned(),
             ticket: 77,
@@ -335,13 +449,32 @@ mod tests {
 
     #[test]
     fn a_request_for_logits_survives_the_wire() {
-        let TileRequest { network, checkpoint, samples, .. } = good();
-        let request = LogitsRequest { network, checkpoint, samples };
+        let PlaneRef { network, checkpoint, samples, .. } = good().plane;
+        let numerics = NumericRequest { engine: Some(Engine::Burn), precision: None };
+        let request = LogitsRequest { network, checkpoint, samples, numerics };
         assert_eq!(logits_from_wire(logits_to_wire(&request)), Ok(request.clone()));
         let wrong = v1::ComputeLogitsRequest { dataset: None, network: None, ..logits_to_wire(&request) };
         let error = logits_from_wire(wrong).expect_err("two parts are missing");
         let fields: Vec<&str> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["network", "dataset"]);
+    }
+
+    #[test]
+    fn a_choice_of_numerics_survives_the_wire() {
+        let request = ChoiceRequest {
+            surface: "surfaces/s".to_owned(),
+            plane: PlaneRef { also: None, ..good().plane },
+            numerics: NumericRequest { engine: Some(Engine::Cpu), precision: None },
+            probes: vec![(0.0, 0.0), (1.0, -1.0)],
+        };
+        assert_eq!(choice_from_wire(choice_to_wire(&request)), Ok(request.clone()));
+        let probes = vec![v1::Coordinate { x: f64::NAN, y: 0.0 }; MAX_PROBES + 1];
+        let wrong = v1::ChooseNumericsRequest { probes, checkpoint: None, ..choice_to_wire(&request) };
+        let error = choice_from_wire(wrong).expect_err("three faults");
+        let fields: Vec<&str> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["checkpoint", "probes", "probes"]);
+        let old = v1::ChooseNumericsRequest { protocol_version: 3, ..choice_to_wire(&request) };
+        assert_eq!(choice_from_wire(old).map_err(|error| error.reason), Err(ErrorReason::VersionMismatch));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::ops::RangeInclusive;
 use prost::Message as _;
 use relief_core::{
     Axis, AxisError, AxisGeometry, BatchNormMode, CheckpointName, ClientId, DatasetSlice, Digest, DirectionName,
-    DirectionSpec, Grid, Ignore, NetworkId, Normalization, Plane, PlaneGeometry, Scheduling, Split, SurfaceSpec,
-    SurfaceSpecError, TileShape,
+    DirectionSpec, Grid, Ignore, NetworkId, Normalization, NumericRequest, Plane, PlaneGeometry, Scheduling, Split,
+    SurfaceSpec, SurfaceSpecError, TileShape,
 };
 
 use crate::catalog::v1 as catalog;
 use crate::convert::UnknownNumber;
+use crate::convert::numerics::{numerics_from_wire, numerics_to_wire};
 use crate::error::{ApiError, Violations};
 use crate::surface::v1;
 
@@ -33,14 +34,16 @@ pub struct SurfaceRequest {
     pub fresh: bool,
     /// See [`SurfaceSpec`].
     pub scheduling: Scheduling,
+    /// See [`SurfaceSpec`].
+    pub numerics: NumericRequest,
 }
 
 impl SurfaceRequest {
     /// The specification of the surface that was asked for, of `network`.
     #[must_use]
     pub fn of(self, network: NetworkId) -> SurfaceSpec {
-        let Self { network: _, plane, grid, data, also, tile, fresh, scheduling } = self;
-        SurfaceSpec { network, plane, grid, data, also, tile, fresh, scheduling }
+        let Self { network: _, plane, grid, data, also, tile, fresh, scheduling, numerics } = self;
+        SurfaceSpec { network, plane, grid, data, also, tile, fresh, scheduling, numerics }
     }
 }
 
@@ -65,6 +68,7 @@ pub fn spec_from_wire(spec: Option<v1::SurfaceSpec>) -> Result<SurfaceRequest, A
     let tile = optional(&mut wrong, "spec.tile", spec.tile, |t| TileShape::new(t.rows, t.columns));
     let also = wrong.check("spec.also_split", also_from_wire(spec.also_split));
     let scheduling = scheduling_from_wire(&mut wrong, spec.scheduling.unwrap_or_default());
+    let numerics = numerics_from_wire(&mut wrong, "spec.numerics", spec.numerics);
 
     let request = (|| {
         let grid = Grid { x: x?, y: y? };
@@ -79,6 +83,7 @@ pub fn spec_from_wire(spec: Option<v1::SurfaceSpec>) -> Result<SurfaceRequest, A
             tile,
             fresh,
             scheduling: scheduling?,
+            numerics: numerics?,
         })
     })();
     if let Some(request) = &request {
@@ -125,6 +130,7 @@ pub fn spec_to_wire(spec: &SurfaceSpec) -> v1::SurfaceSpec {
             priority: spec.scheduling.priority,
             weight: spec.scheduling.weight,
         }),
+        numerics: numerics_to_wire(spec.numerics),
     }
 }
 
@@ -362,6 +368,8 @@ pub fn split_to_wire(split: Split) -> catalog::Split {
 
 #[cfg(test)]
 mod tests {
+    use relief_core::Precision;
+
     use super::*;
 
     fn good() -> SurfaceSpec {
@@ -381,6 +389,7 @@ mod tests {
             tile: TileShape { rows: 2, columns: 3 },
             fresh: true,
             scheduling: Scheduling { client: "me".parse().expect("a good name"), priority: -3, weight: 7 },
+            numerics: NumericRequest { engine: None, precision: Some(Precision::SplitBf16) },
         }
     }
 
@@ -394,6 +403,14 @@ mod tests {
     #[test]
     fn a_specification_survives_the_wire() {
         assert_eq!(read(spec_to_wire(&good())), Ok(good()));
+    }
+
+    #[test]
+    fn a_specification_that_asks_for_no_numerics_leaves_them_open() {
+        let wire = v1::SurfaceSpec { numerics: None, ..spec_to_wire(&good()) };
+        let open = SurfaceSpec { numerics: NumericRequest::default(), ..good() };
+        assert_eq!(spec_to_wire(&open), wire);
+        assert_eq!(read(wire), Ok(open));
     }
 
     #[test]

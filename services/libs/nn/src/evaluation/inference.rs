@@ -2,17 +2,18 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::Tensor;
 use relief_core::PointValue;
 
 use super::{PlaneSession, SessionError};
 use crate::loss::{self, BatchMetrics};
+use crate::plane::Theta;
 
 /// The evaluation of a point whose logits are kept: the same batches, so the same bits, as [`PlaneSession::evaluate`].
 #[derive(Debug)]
 pub struct Inference {
     session: PlaneSession,
-    parameters: Vec<Tensor<1>>,
+    /// The parameters; none when their computation was broken off, which nobody does.
+    theta: Option<Theta>,
     batches: Vec<BatchMetrics>,
     n_done: usize,
 }
@@ -34,8 +35,8 @@ impl PlaneSession {
     /// # Errors
     /// When the number of coefficients is wrong.
     pub fn infer(&self, coefficients: &[f64]) -> Result<Inference, SessionError> {
-        let parameters = self.parameters(coefficients, &mut |_| ControlFlow::Continue(()))?.unwrap_or_default();
-        Ok(Inference { session: self.clone(), parameters, batches: Vec::new(), n_done: 0 })
+        let theta = self.theta(coefficients, &mut |_| ControlFlow::Continue(()))?;
+        Ok(Inference { session: self.clone(), theta, batches: Vec::new(), n_done: 0 })
     }
 
     /// The number of samples.
@@ -63,13 +64,16 @@ impl Inference {
         if n_left == 0 {
             return Ok(None);
         }
-        let n_batches = n_samples.clamp(1, n_left).div_ceil(session.batch_size);
+        let Some(theta) = &self.theta else { return Ok(None) };
+        let batch_len = session.batch_len();
+        let n_batches = n_samples.clamp(1, n_left).div_ceil(batch_len);
         let batches = session.plane.device().map(
             n_batches,
             |idx| {
-                let batch = session.samples.batch(first_sample / session.batch_size + idx, session.batch_size);
-                let logits = session.forward(batch.inputs, &self.parameters)?;
-                Ok((BatchMetrics::of(&logits, batch.targets), logits, batch.targets))
+                let idx = first_sample / batch_len + idx;
+                let targets = session.samples.batch_targets(idx, batch_len);
+                let logits = session.forward(&session.samples, idx, theta)?;
+                Ok((BatchMetrics::of(&logits, targets), logits, targets))
             },
             |_| ControlFlow::Continue(()),
         );

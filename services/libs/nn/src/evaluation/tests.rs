@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 
 use relief_core::{
-    BatchNormMode, Direction, DirectionAxis, Ignore, Normalization, TensorMap, displace, random_direction,
+    Direction, DirectionAxis, Ignore, Normalization, Numerics, Precision, TensorMap, displace, random_direction,
 };
 use relief_graph::{Graph, ParameterKind};
 
@@ -12,6 +12,7 @@ use crate::plane::PlaneError;
 use crate::sample::Samples;
 
 const N_SAMPLES: usize = 23;
+const BURN: Numerics = Numerics { engine: Engine::Burn, precision: Precision::F32 };
 
 fn device(n_threads: usize) -> Device {
     Device::cpu_with_threads(NonZeroUsize::new(n_threads).expect("at least one thread"))
@@ -28,12 +29,12 @@ fn plane_in(
     origin: &TensorMap,
     directions: &[Arc<Direction>],
 ) -> Arc<ResidentPlane> {
-    Arc::new(ResidentPlane::upload(device, Arc::clone(graph), origin, directions, mode).expect("a good plane"))
+    Arc::new(ResidentPlane::upload(device, BURN, Arc::clone(graph), origin, directions, mode).expect("a good plane"))
 }
 
 fn session(device: &Device, plane: Arc<ResidentPlane>, batch_size: usize) -> PlaneSession {
     let samples = fixture::samples(plane.graph(), N_SAMPLES);
-    let samples = ResidentSamples::upload(device, &samples, None).expect("some samples");
+    let samples = ResidentSamples::upload(device, BURN.engine, &samples, None).expect("some samples");
     PlaneSession::open(plane, Arc::new(samples), batch_size).expect("samples that fit")
 }
 
@@ -45,6 +46,13 @@ fn values(session: &PlaneSession, coefficients: &[f64]) -> PointValues {
     match session.evaluate(coefficients, &mut |_| ControlFlow::Continue(())).expect("a good point") {
         Evaluation::Done(value) => value,
         Evaluation::Cancelled => panic!("nobody cancelled"),
+    }
+}
+
+fn burn_parameters(plane: &ResidentPlane) -> Vec<Tensor<1>> {
+    match plane.theta(&vec![0.0; plane.n_directions()], || ()) {
+        Theta::Burn(parameters) => parameters,
+        Theta::Cpu(_) => panic!("a plane of burn"),
     }
 }
 
@@ -189,7 +197,7 @@ fn samples_that_do_not_fit_are_refused_with_their_place() {
     let open = |targets: Vec<u32>, shape: &str, batch_size| {
         let shape: InputShape = shape.parse().expect("a good shape");
         let samples = Samples::new(vec![0.0; targets.len() * shape.n_values()], targets, shape).expect("good samples");
-        let samples = ResidentSamples::upload(&device, &samples, None).expect("some samples");
+        let samples = ResidentSamples::upload(&device, BURN.engine, &samples, None).expect("some samples");
         PlaneSession::open(Arc::clone(&plane), Arc::new(samples), batch_size).map(|_| ())
     };
     assert_eq!(open(vec![0, 2], "2x6x6", 1), Ok(()));
@@ -207,7 +215,7 @@ fn planes_that_do_not_fit_are_refused() {
     let origin = fixture::parameters(&graph, 1);
     let device = device(1);
     let upload = |origin: &TensorMap, directions: &[Arc<Direction>]| {
-        ResidentPlane::upload(&device, Arc::clone(&graph), origin, directions, BatchNormMode::Frozen).map(|_| ())
+        ResidentPlane::upload(&device, BURN, Arc::clone(&graph), origin, directions, BatchNormMode::Frozen).map(|_| ())
     };
     let tensors = |name: &str, len| TensorMap::from([(name.to_owned(), relief_core::Tensor::filled([len], 1.0))]);
     let direction = |name: &str, len| Arc::new(Direction::Step(tensors(name, len)));
@@ -248,7 +256,7 @@ fn a_second_split_has_the_values_that_it_has_alone() {
     let plane = plane(&device, &graph, &origin, &directions(&graph, &origin));
     let samples = |n_samples| {
         let samples = fixture::samples(&graph, n_samples);
-        Arc::new(ResidentSamples::upload(&device, &samples, None).expect("some samples"))
+        Arc::new(ResidentSamples::upload(&device, BURN.engine, &samples, None).expect("some samples"))
     };
     let open = |n_samples| PlaneSession::open(Arc::clone(&plane), samples(n_samples), 4).expect("samples that fit");
     let both = open(11).with_also(samples(7)).expect("samples that fit");
@@ -289,7 +297,7 @@ fn recomputed_statistics_are_those_of_the_training_batch_at_the_point() {
     for n_threads in [1, 3] {
         let device = device(n_threads);
         let samples = fixture::samples(&graph, N_SAMPLES);
-        let training = Arc::new(ResidentSamples::upload(&device, &samples, None).expect("some samples"));
+        let training = Arc::new(ResidentSamples::upload(&device, BURN.engine, &samples, None).expect("some samples"));
         let mode = BatchNormMode::Recomputed;
         let plane = plane_in(mode, &device, &graph, &origin, &[Arc::clone(&x), Arc::clone(&y)]);
         let without = session(&device, plane, 8);
@@ -315,7 +323,7 @@ fn statistics_of_several_batches_are_weighted_by_their_samples() {
     // 128 samples, then 72: an average of batches of equal weight would be another one.
     let n_samples = 200;
     let samples = fixture::samples(&graph, n_samples);
-    let resident = Arc::new(ResidentSamples::upload(&device, &samples, None).expect("some samples"));
+    let resident = Arc::new(ResidentSamples::upload(&device, BURN.engine, &samples, None).expect("some samples"));
     let plane = plane_in(BatchNormMode::Recomputed, &device, &graph, &origin, &[]);
     let open = PlaneSession::open(plane, Arc::clone(&resident), 64).expect("samples that fit");
     let found = value(&open.with_statistics(resident).expect("samples that fit"), &[]);
@@ -324,11 +332,11 @@ fn statistics_of_several_batches_are_weighted_by_their_samples() {
         let n_values = graph.input_shape().n_values();
         let inputs = samples.inputs()[range.start * n_values..range.end * n_values].to_vec();
         let part = Samples::new(inputs, samples.targets()[range].to_vec(), graph.input_shape()).expect("good samples");
-        let resident = ResidentSamples::upload(&device, &part, None).expect("some samples");
+        let resident = ResidentSamples::upload(&device, BURN.engine, &part, None).expect("some samples");
         let plane = plane_in(BatchNormMode::Frozen, &device, &graph, &origin, &[]);
         let mut statistics = Vec::new();
         let batch = resident.batch(0, 128);
-        let parameters = plane.parameters(&[]);
+        let parameters = burn_parameters(&plane);
         let mode = Statistics::Batch(&mut statistics);
         let _ = plane.program().forward(&parameters, batch.inputs, mode);
         let statistics = statistics.pop().expect("one batch normalisation");
@@ -345,7 +353,7 @@ fn statistics_of_several_batches_are_weighted_by_their_samples() {
     {
         origin.get_mut(name).expect("a parameter").data_mut().copy_from_slice(&values);
     }
-    let resident = Arc::new(ResidentSamples::upload(&device, &samples, None).expect("some samples"));
+    let resident = Arc::new(ResidentSamples::upload(&device, BURN.engine, &samples, None).expect("some samples"));
     let plane = self::plane(&device, &graph, &origin, &[]);
     let expected = value(&PlaneSession::open(plane, resident, 64).expect("samples that fit"), &[]);
     assert!((found.loss - expected.loss).abs() <= 1e-5 * expected.loss, "{found:?} against {expected:?}");
@@ -364,7 +372,9 @@ fn interpolated_statistics_move_and_recomputed_ones_do_not_ask_what_they_were() 
     let device = device(1);
     let towards = [Arc::new(Direction::Towards(other.clone()))];
     let at = |mode, t: f64| {
-        let samples = Arc::new(ResidentSamples::upload(&device, &fixture::samples(&graph, 9), None).expect("samples"));
+        let samples = Arc::new(
+            ResidentSamples::upload(&device, BURN.engine, &fixture::samples(&graph, 9), None).expect("samples"),
+        );
         let session = session(&device, plane_in(mode, &device, &graph, &origin, &towards), 8);
         bits(value(&session.with_statistics(samples).expect("samples that fit"), &[t]))
     };
@@ -401,10 +411,11 @@ fn normalisations_that_share_their_statistics_share_the_mean_of_what_they_see() 
         origin.get_mut(name).expect("a parameter").data_mut().fill(value);
     }
     let device = device(1);
-    let resident = Arc::new(ResidentSamples::upload(&device, &fixture::samples(&graph, 40), None).expect("samples"));
+    let resident =
+        Arc::new(ResidentSamples::upload(&device, BURN.engine, &fixture::samples(&graph, 40), None).expect("samples"));
     let recomputed = plane_in(BatchNormMode::Recomputed, &device, &graph, &origin, &[]);
     let parameters =
-        statistics::recompute(&recomputed, &resident, recomputed.parameters(&[]), &mut |_| ControlFlow::Continue(()));
+        statistics::recompute(&recomputed, &resident, burn_parameters(&recomputed), &mut |_| ControlFlow::Continue(()));
     let parameters = parameters.expect("a good device").expect("nobody cancelled");
     let [mean, variance] = [2, 3].map(|place: usize| host_values(parameters[place].clone()).expect("values"));
     // N(0, 1) images, whose mean and variance over 160 values are near 0 and 1: averages of both stay there.

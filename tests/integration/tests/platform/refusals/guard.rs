@@ -111,6 +111,8 @@ fn flag(field: &str) -> Option<&'static str> {
         "spec.x" => "--x",
         "spec.y" => "--y",
         "spec.tile" => "--tile",
+        "spec.numerics.engine" | "numerics.engine" => "--engine",
+        "spec.numerics.precision" | "numerics.precision" => "--precision",
         "spec.epochs" => "--epochs",
         "spec.batch_size" => "--batch",
         "spec.rate" => "--rate",

@@ -2,7 +2,7 @@
 
 use relief_api::catalog::v1::{DatasetFormat, Split};
 use relief_api::inference::v1::ComputeLogitsRequest;
-use relief_api::surface::v1::DatasetSlice;
+use relief_api::surface::v1::{DatasetSlice, NumericRequest};
 use relief_test_support::{CHECKPOINT, Client, DATASET, Program, Sandbox};
 
 use super::file::values;
@@ -13,7 +13,8 @@ const OUTSIDE: &str = "../../etc";
 
 fn of(checkpoint: &str, network: &str, dataset: &str) -> ComputeLogitsRequest {
     let data = DatasetSlice { dataset: dataset.to_owned(), limit: Some(10), ..DatasetSlice::default() };
-    ComputeLogitsRequest { network: network.to_owned(), checkpoint: checkpoint.to_owned(), data: Some(data) }
+    let (network, checkpoint) = (network.to_owned(), checkpoint.to_owned());
+    ComputeLogitsRequest { network, checkpoint, data: Some(data), numerics: None }
 }
 
 fn with_data(change: impl FnOnce(&mut DatasetSlice)) -> ComputeLogitsRequest {
@@ -49,6 +50,7 @@ async fn logits_of_what_is_wrong_are_refused() -> anyhow::Result<()> {
         (field("data.limit", &["0"]), data(|data| data.limit = Some(0)), &["initial", "--dataset=fashion", "--limit=0"]),
         (field("data.split", &["values has no test split"]), data(|data| (data.dataset, data.split) = ("values".into(), Split::Test.into())), &["initial", "--dataset=values", "--split=test"]),
         (field("data.split", &["9 is not", "train", "test"]), data(|data| data.split = 9), &[]),
+        (field("numerics.engine", &["9 is not", "cpu", "burn"]), ComputeLogitsRequest { numerics: Some(NumericRequest { engine: 9, precision: 0 }), ..of(CHECKPOINT, "", DATASET) }, &[]),
         (field("data", &["missing"]), ComputeLogitsRequest { data: None, ..of(CHECKPOINT, "", DATASET) }, &[]),
     ];
     for (wrong, request, arguments) in cases {
@@ -60,5 +62,7 @@ async fn logits_of_what_is_wrong_are_refused() -> anyhow::Result<()> {
     }
     let flags = ["checkpoint", "evaluate", "initial", "--dataset=fashion", "--split=val"];
     guarded.command(&flags, &field("data.split", &["val", "train, test"])).await;
+    let flags = ["checkpoint", "evaluate", "initial", "--dataset=fashion", "--precision=f64"];
+    guarded.command(&flags, &field("numerics.precision", &["f64", "auto, f32, split-bf16, bf16"])).await;
     guarded.end().await.map(drop)
 }

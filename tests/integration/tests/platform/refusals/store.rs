@@ -164,7 +164,7 @@ impl Services {
         let provenance = surface.provenance.context("no provenance")?;
         let blob = |path: String, digest: String| Some(Blob { path, digest });
         Ok(EvaluateTileRequest {
-            protocol_version: 3,
+            protocol_version: 4,
             surface: surface.name,
             tile_index: 0,
             attempt: 1,

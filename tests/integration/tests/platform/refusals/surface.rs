@@ -5,8 +5,8 @@ use relief_api::plot::v1::RenderSurfaceRequest;
 use relief_api::surface::v1::direction::Source;
 use relief_api::surface::v1::{
     Axis, CancelSurfaceRequest, CreateSurfaceRequest, DatasetSlice, DeleteSurfaceRequest, Direction, GetSurfaceRequest,
-    Plane, RandomDirection, ReadDirectionsRequest, ReadSurfaceRequest, StoredDirection, SurfaceSpec, TileShape,
-    WatchSurfaceRequest,
+    NumericRequest, Plane, RandomDirection, ReadDirectionsRequest, ReadSurfaceRequest, StoredDirection, SurfaceSpec,
+    TileShape, WatchSurfaceRequest,
 };
 use relief_core::{Digest, Tensor, TensorMap};
 use relief_store::encode_checkpoint;
@@ -177,6 +177,8 @@ async fn surfaces_that_cannot_be_computed_are_refused() -> anyhow::Result<()> {
         (field("spec.plane.batch_norm", &["9 is not", "frozen", "interpolated", "recomputed"]), with_plane(|plane| plane.batch_norm = 9), &[]),
         (field("spec.also_split", &["9 is not", "train", "test"]), changed(|spec| spec.also_split = 9), &[]),
         (field("spec.also_split", &["train split", "already"]), changed(|spec| spec.also_split = Split::Train.into()), &[]),
+        (field("spec.numerics.engine", &["9 is not", "cpu", "burn"]), changed(|spec| spec.numerics = Some(NumericRequest { engine: 9, precision: 0 })), &[]),
+        (field("spec.numerics.precision", &["-1 is not", "f32", "split-bf16", "bf16"]), changed(|spec| spec.numerics = Some(NumericRequest { engine: 0, precision: -1 })), &[]),
         (field("spec.plane.x.stored.name", &["directions/x", "SHA-256"]), with_stored("directions/x"), &[]),
 
         // Names that leave the store.
@@ -205,6 +207,8 @@ async fn surfaces_that_cannot_be_computed_are_refused() -> anyhow::Result<()> {
         ),
         (field("spec.plane.batch_norm", &["train", "frozen, interpolated, recomputed"]), "--batch-norm=train"),
         (field("spec.plane.x.random.ignore", &["all", "bias_bn, none"]), "--ignore=all"),
+        (field("spec.numerics.engine", &["gpu", "auto, cpu, burn"]), "--engine=gpu"),
+        (field("spec.numerics.precision", &["f64", "auto, f32, split-bf16, bf16"]), "--precision=f64"),
         (field("spec.x", &["0:1", "min:max:count"]), "--x=0:1"),
         (field("spec.tile", &["3", "ROWSxCOLUMNS"]), "--tile=3"),
     ] {

@@ -1,0 +1,298 @@
+//! Vectors of float32, each of the widths that kernels are built for.
+
+/// A vector of [`Vector::LANES`] float32.
+///
+/// Arithmetic is that of IEEE 754 lane by lane. `at_least` and `at_most` keep NaN: where the vector has NaN, so has the
+/// result.
+///
+/// # Safety
+/// Every method may only be called on a processor that has the instructions of the implementation; loads and stores only
+/// with a pointer to [`Vector::LANES`] values, of any alignment, and `splat_value` with a pointer to one.
+pub(crate) unsafe trait Vector: Copy {
+    /// The number of values.
+    const LANES: usize;
+    /// The runs of pixels that a tile of a convolution has with 1, 2 and 3 vectors of output channels, so that sums,
+    /// weights and one input fit into the registers.
+    const RUNS: [usize; 3];
+
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// One value of an image, in all lanes. Values may be encoded in memory, unlike parameters.
+    #[inline(always)]
+    unsafe fn splat_value(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::splat(*from) }
+    }
+    /// Values of an image.
+    #[inline(always)]
+    unsafe fn load_values(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::load(from) }
+    }
+    /// Stores values of an image.
+    #[inline(always)]
+    unsafe fn store_values(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
+    /// self factor + summand, rounded once where the processor can.
+    unsafe fn mul_add(self, factor: Self, summand: Self) -> Self;
+    unsafe fn at_least(self, bound: Self) -> Self;
+    unsafe fn at_most(self, bound: Self) -> Self;
+    /// The larger of two; NaN counts as largest.
+    unsafe fn max_or_nan(self, other: Self) -> Self;
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Vector;
+
+    /// 16 values in an AVX-512 register.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    impl From<__m512> for Avx512 {
+        #[inline(always)]
+        fn from(vector: __m512) -> Self {
+            Self(vector)
+        }
+    }
+
+    impl From<Avx512> for __m512 {
+        #[inline(always)]
+        fn from(vector: Avx512) -> Self {
+            vector.0
+        }
+    }
+
+    // SAFETY: each method is one or two instructions of AVX-512F, which the caller vouches for, and touches memory only
+    // through the caller's pointer.
+    unsafe impl Vector for Avx512 {
+        const LANES: usize = 16;
+        const RUNS: [usize; 3] = [4, 3, 2];
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { Self(_mm512_set1_ps(value)) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { Self(_mm512_loadu_ps(from)) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn div(self, other: Self) -> Self {
+            unsafe { Self(_mm512_div_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, summand: Self) -> Self {
+            unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, summand.0)) }
+        }
+
+        // The instructions return their second operand where one is NaN.
+        #[inline(always)]
+        unsafe fn at_least(self, bound: Self) -> Self {
+            unsafe { Self(_mm512_max_ps(bound.0, self.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn at_most(self, bound: Self) -> Self {
+            unsafe { Self(_mm512_min_ps(bound.0, self.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn max_or_nan(self, other: Self) -> Self {
+            unsafe {
+                let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+                Self(_mm512_mask_blend_ps(is_nan, _mm512_max_ps(self.0, other.0), self.0))
+            }
+        }
+    }
+
+    /// 8 values in an AVX register.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256);
+
+    // SAFETY: each method is one or two instructions of AVX or FMA, which the caller vouches for, and touches memory only
+    // through the caller's pointer.
+    unsafe impl Vector for Avx2 {
+        const LANES: usize = 8;
+        const RUNS: [usize; 3] = [2, 1, 1];
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            unsafe { Self(_mm256_set1_ps(value)) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { Self(_mm256_loadu_ps(from)) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn div(self, other: Self) -> Self {
+            unsafe { Self(_mm256_div_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn mul_add(self, factor: Self, summand: Self) -> Self {
+            unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, summand.0)) }
+        }
+
+        // The instructions return their second operand where one is NaN.
+        #[inline(always)]
+        unsafe fn at_least(self, bound: Self) -> Self {
+            unsafe { Self(_mm256_max_ps(bound.0, self.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn at_most(self, bound: Self) -> Self {
+            unsafe { Self(_mm256_min_ps(bound.0, self.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn max_or_nan(self, other: Self) -> Self {
+            unsafe {
+                let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0);
+                Self(_mm256_blendv_ps(_mm256_max_ps(self.0, other.0), self.0, is_nan))
+            }
+        }
+    }
+}
+
+/// 8 values in plain Rust, for processors that none of the others is for; compilers make vectors of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable([f32; 8]);
+
+impl Portable {
+    #[inline(always)]
+    fn zip(self, other: Self, op: impl Fn(f32, f32) -> f32) -> Self {
+        let mut result = self;
+        for (result, other) in result.0.iter_mut().zip(other.0) {
+            *result = op(*result, other);
+        }
+        result
+    }
+}
+
+// SAFETY: there are no instructions to vouch for; memory is touched only through the caller's pointer.
+unsafe impl Vector for Portable {
+    const LANES: usize = 8;
+    const RUNS: [usize; 3] = [1, 1, 1];
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 8])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, summand: Self) -> Self {
+        let mut result = summand;
+        for (result, (a, b)) in result.0.iter_mut().zip(self.0.into_iter().zip(factor.0)) {
+            // Without the instruction the fused product would be a call of a function for each value.
+            *result = if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+                a.mul_add(b, *result)
+            } else {
+                a * b + *result
+            };
+        }
+        result
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(self, bound: Self) -> Self {
+        self.zip(bound, |value, bound| if value < bound { bound } else { value })
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(self, bound: Self) -> Self {
+        self.zip(bound, |value, bound| if value > bound { bound } else { value })
+    }
+
+    #[inline(always)]
+    unsafe fn max_or_nan(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a.is_nan() || a > b { a } else { b })
+    }
+}

@@ -1,0 +1,12 @@
+//! The engine against an interpreter in float64 that is as plain as can be, and what else it promises.
+
+mod bits;
+mod bounds;
+mod builtin;
+mod drawn;
+mod folding;
+mod miri;
+mod network;
+mod nonfinite;
+mod random;
+mod reference;

@@ -1,0 +1,326 @@
+//! Kernels panic before they touch anything that a slice does not hold, and take slices that hold all that they touch.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use relief_core::Philox;
+
+use super::network::spread;
+use crate::cpu::Path;
+use crate::cpu::kernel::direct::{Direct, Group, Operands, Window, dense_groups};
+use crate::cpu::kernel::pointwise::{self, Affine, Joint};
+use crate::cpu::kernel::window::{self, Depthwise, Summary, Windows};
+use crate::cpu::kernel::winograd::Winograd;
+use crate::cpu::layout::{Border, Place};
+
+/// More images than one, so that the last begins somewhere.
+const N_IMAGES: usize = 2;
+const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+/// Wide enough for all windows here.
+const BORDER: Border = Border { top: 1, left: 2, bottom: 3, right: 4 };
+/// What lies behind the end of a slice, and what an output holds before.
+const BEHIND: f32 = f32::NAN;
+const BEFORE: f32 = -12345.0;
+const N_BEHIND: usize = 48;
+
+/// A kernel, as a function of its inputs, its scratch memory and its output.
+type Kernel<'a> = &'a dyn Fn(&[&[f32]], &mut [f32], &mut [f32]);
+
+/// What a kernel reads and writes: the values that each slice must hold at least.
+struct Call<'a> {
+    /// Input, weights, bias and so on.
+    inputs: Vec<usize>,
+    output: usize,
+    scratch: usize,
+    /// Where the output lies: everything else in it stays as it is.
+    place: Place,
+    run: Kernel<'a>,
+}
+
+impl Call<'_> {
+    /// Runs the kernel with this much less in each slice and as much more behind it. Returns what it wrote.
+    fn run(&self, shorter: &[usize], case: &str) -> Vec<f32> {
+        let less = |slot: usize| shorter.get(slot).copied().unwrap_or(0);
+        let mut draws = Philox::new([3, 4]);
+        let mut memory = Vec::new();
+        for len in &self.inputs {
+            let mut values = vec![0.0; *len];
+            values.iter_mut().for_each(|value| *value = spread(&mut draws));
+            values.resize(len + N_BEHIND, BEHIND);
+            memory.push(values);
+        }
+        let n_inputs = self.inputs.len();
+        let inputs: Vec<&[f32]> = memory
+            .iter()
+            .zip(&self.inputs)
+            .enumerate()
+            .map(|(slot, (values, len))| &values[..len - less(slot)])
+            .collect();
+        let mut output = vec![BEFORE; self.output + N_BEHIND];
+        let mut scratch = vec![BEFORE; self.scratch + N_BEHIND];
+        let (output_len, scratch_len) = (self.output - less(n_inputs), self.scratch - less(n_inputs + 1));
+        (self.run)(&inputs, &mut output[..output_len], &mut scratch[..scratch_len]);
+        assert!(output[self.output..].iter().all(|value| *value == BEFORE), "{case}: written behind the output");
+        assert!(scratch[self.scratch..].iter().all(|value| *value == BEFORE), "{case}: written behind the scratch");
+        output.truncate(self.output);
+        output
+    }
+
+    /// Checks that slices of exactly these lengths are enough, and that one value less of any is not.
+    fn check(&self, case: &str) {
+        let output = self.run(&[], case);
+        let pixels = pixels(&self.place);
+        for (idx, value) in output.iter().enumerate() {
+            match pixels.contains(&idx) {
+                true => assert!(value.is_finite() && *value != BEFORE, "{case}: {value} at {idx}"),
+                false => assert_eq!(*value, BEFORE, "{case}: written beside the output, at {idx}"),
+            }
+        }
+        let lens: Vec<usize> = self.inputs.iter().copied().chain([self.output, self.scratch]).collect();
+        for slot in (0..lens.len()).filter(|slot| lens[*slot] > 0) {
+            let mut shorter = vec![0; lens.len()];
+            shorter[slot] = 1;
+            let result = catch_unwind(AssertUnwindSafe(|| self.run(&shorter, case)));
+            assert!(result.is_err(), "{case}: slice {slot} of {lens:?} may end early");
+        }
+    }
+}
+
+/// The offsets of all pixels' vectors.
+fn pixels(place: &Place) -> std::collections::HashSet<usize> {
+    let [_, height, width] = place.dims;
+    let mut offsets = std::collections::HashSet::new();
+    for image in 0..N_IMAGES {
+        for row in 0..height {
+            for column in 0..width {
+                for block in 0..place.n_blocks() {
+                    let first = place.at(image, row as isize, column as isize) + block * place.block;
+                    offsets.extend(first..first + place.lanes);
+                }
+            }
+        }
+    }
+    offsets
+}
+
+/// One more than the last offset of the vectors at a pixel of the last image.
+fn end_at(place: &Place, row: isize, column: isize) -> usize {
+    place.at(N_IMAGES - 1, row, column) + (place.n_blocks() - 1) * place.block + place.lanes
+}
+
+fn last_end(place: &Place) -> usize {
+    let [_, height, width] = place.dims;
+    end_at(place, height as isize - 1, width as isize - 1)
+}
+
+/// The row and column of the last entry of the last window.
+fn last_entry(window: &Window, output: &Place) -> [isize; 2] {
+    [0, 1].map(|axis| {
+        let last =
+            (output.dims[1 + axis] - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis];
+        last as isize - window.padding[axis] as isize
+    })
+}
+
+/// Windows, and the size of the result of an image of 5 x 6.
+fn windows() -> [(Window, [usize; 2]); 5] {
+    let plain = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1] };
+    [
+        (plain, [5, 6]),
+        (Window { stride: [2, 2], ..plain }, [3, 3]),
+        (Window { kernel: [1, 1], stride: [3, 3], padding: [0, 0], ..plain }, [2, 2]),
+        (Window { kernel: [2, 3], dilation: [2, 2], padding: [0, 2], ..plain }, [3, 5]),
+        (Window { kernel: [5, 6], padding: [0, 0], ..plain }, [1, 1]),
+    ]
+}
+
+fn operands<'a>(inputs: &[&'a [f32]]) -> Operands<'a> {
+    Operands { weights: inputs[1], bias: inputs[2], residual: inputs.get(3).copied(), bounds: UNBOUNDED }
+}
+
+/// The lengths of weights, bias and, if it has one, the residual of a convolution behind that of its input.
+fn conv_lens(input: usize, n_weights: usize, n_lanes: usize, residual: Option<&Place>) -> Vec<usize> {
+    [input, n_weights, n_lanes].into_iter().chain(residual.map(last_end)).collect()
+}
+
+#[test]
+fn direct_convolutions_need_exactly_what_they_touch() {
+    for path in Path::all() {
+        for (window, [height, width]) in windows() {
+            for (n_inputs, n_outputs, is_planar, has_residual) in
+                [(3, 5, true, false), (1, 17, true, true), (9, 16, false, true), (17, 49, false, false)]
+            {
+                let dims = [n_inputs, 5, 6];
+                let input = if is_planar { Place::planar(dims, BORDER) } else { Place::blocked(dims, BORDER, path) };
+                let output = Place::blocked([n_outputs, height, width], Border::default(), path);
+                let residual = has_residual.then(|| Place::blocked(output.dims, BORDER, path));
+                let n_taps = window.kernel[0] * window.kernel[1];
+                let (groups, n_weights) = dense_groups(output.n_blocks(), n_inputs, n_taps, path.lanes());
+                let conv = Direct::new(path, &window, groups, [input, output], residual, N_IMAGES);
+                let [row, column] = last_entry(&window, &output);
+                let channel = match is_planar {
+                    true => (n_inputs - 1) * input.channel,
+                    false => (n_inputs - 1) / path.lanes() * input.block + (n_inputs - 1) % path.lanes(),
+                };
+                let input_len = input.at(N_IMAGES - 1, row, column) + channel + 1;
+                let n_lanes = output.n_blocks() * path.lanes();
+                let call = Call {
+                    inputs: conv_lens(input_len, n_weights, n_lanes, residual.as_ref()),
+                    output: last_end(&output),
+                    scratch: 0,
+                    place: output,
+                    run: &|inputs, output, _| conv.run(N_IMAGES, inputs[0], operands(inputs), output),
+                };
+                call.check(&format!("{} {window:?} {n_inputs} {n_outputs}", path.as_str()));
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_of_direct_convolutions_read_no_channels_behind_their_own() {
+    for path in Path::all() {
+        let lanes = path.lanes();
+        let (window, _) = windows()[0];
+        let input = Place::blocked([2 * lanes + 3, 5, 6], BORDER, path);
+        let output = Place::blocked([lanes, 5, 6], BORDER, path);
+        // From the second block of channels on, and two of the third.
+        let group = Group { block: 0, n_blocks: 1, input_block: 1, n_inputs: lanes + 2, weights: 0 };
+        let conv = Direct::new(path, &window, vec![group], [input, output], None, N_IMAGES);
+        let [row, column] = last_entry(&window, &output);
+        let call = Call {
+            inputs: vec![input.at(N_IMAGES - 1, row, column) + 2 * input.block + 2, 9 * (lanes + 2) * lanes, lanes],
+            output: last_end(&output),
+            scratch: 0,
+            place: output,
+            run: &|inputs, output, _| conv.run(N_IMAGES, inputs[0], operands(inputs), output),
+        };
+        call.check(path.as_str());
+    }
+}
+
+#[test]
+fn winograd_convolutions_need_exactly_what_they_touch() {
+    for path in Path::all() {
+        for ([height, width], has_residual) in [([5, 6], true), ([2, 2], false), ([1, 7], true), ([4, 3], false)] {
+            for (n_inputs, n_outputs) in [(8, 5), (17, 49), (65, 16)] {
+                // Asymmetric: a zero less at the bottom than at the top.
+                let input = Place::blocked([n_inputs, height + 1, width + 1], BORDER, path);
+                let output = Place::blocked([n_outputs, height, width], BORDER, path);
+                let residual = has_residual.then(|| Place::blocked(output.dims, Border::default(), path));
+                let conv = Winograd::new(path, [1, 1], [input, output], residual, N_IMAGES);
+                let [row, column] = [height, width].map(|size| (size.next_multiple_of(2) - 2 - 1 + 3) as isize);
+                let n_lanes = output.n_blocks() * path.lanes();
+                let n_weights = 16 * n_inputs * n_lanes;
+                let call = Call {
+                    inputs: conv_lens(end_at(&input, row, column), n_weights, n_lanes, residual.as_ref()),
+                    output: last_end(&output),
+                    scratch: conv.n_scratch(),
+                    place: output,
+                    run: &|inputs, output, scratch| {
+                        conv.run(N_IMAGES, inputs[0], operands(inputs), scratch, output);
+                    },
+                };
+                call.check(&format!("{} {height} x {width}, {n_inputs} {n_outputs}", path.as_str()));
+            }
+        }
+    }
+}
+
+#[test]
+fn depthwise_convolutions_need_exactly_what_their_images_take() {
+    for path in Path::all() {
+        for (window, [height, width]) in windows() {
+            for (n_channels, has_residual) in [(3, true), (17, false)] {
+                let input = Place::blocked([n_channels, 5, 6], BORDER, path);
+                let output = Place::blocked([n_channels, height, width], Border::default(), path);
+                let residual = has_residual.then(|| Place::blocked(output.dims, Border::default(), path));
+                let conv = Depthwise::new(path, window, [input, output], residual);
+                let n_lanes = output.n_blocks() * path.lanes();
+                let n_weights = n_lanes * window.kernel[0] * window.kernel[1];
+                let call = Call {
+                    inputs: conv_lens(N_IMAGES * input.image, n_weights, n_lanes, residual.as_ref()),
+                    output: last_end(&output),
+                    scratch: 0,
+                    place: output,
+                    run: &|inputs, output, _| conv.run(N_IMAGES, inputs[0], operands(inputs), output),
+                };
+                call.check(&format!("{} {window:?} {n_channels}", path.as_str()));
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_need_exactly_what_their_images_take() {
+    for path in Path::all() {
+        for (window, [height, width]) in windows() {
+            for summary in [Summary::Max, Summary::Mean, Summary::PaddedMean { end: [2, 2] }] {
+                let input = Place::blocked([17, 5, 6], Border::default(), path);
+                let output = Place::blocked([17, height, width], Border::default(), path);
+                let windows = Windows::new(path, window, summary, [input, output]);
+                let call = Call {
+                    inputs: vec![last_end(&input)],
+                    output: last_end(&output),
+                    scratch: 0,
+                    place: output,
+                    run: &|inputs, output, _| windows.run(N_IMAGES, inputs[0], output),
+                };
+                call.check(&format!("{} {window:?} {summary:?}", path.as_str()));
+            }
+        }
+    }
+}
+
+#[test]
+fn operations_on_single_values_need_exactly_what_their_images_take() {
+    for path in Path::all() {
+        for n_channels in [3, 16, 17] {
+            let case = format!("{} {n_channels}", path.as_str());
+            let whole = Place::blocked([n_channels, 3, 4], BORDER, path);
+            // The second block of a larger value, as in a concatenation.
+            let part = Place::blocked([3 * n_channels + 50, 3, 4], Border::default(), path).part(1, n_channels);
+            let vector = Place::blocked([n_channels, 1, 1], Border::default(), path);
+            let n_lanes = vector.n_blocks() * path.lanes();
+            let lens = |place: &Place| if place.border == BORDER { N_IMAGES * place.image } else { last_end(place) };
+            for (from, to) in [(&part, &whole), (&whole, &part)] {
+                let run = |inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]| {
+                    let affine = Affine { scales: inputs[1], shifts: inputs[2], bounds: UNBOUNDED };
+                    pointwise::affine(path, [from, to], N_IMAGES, inputs[0], affine, output);
+                };
+                let inputs = vec![lens(from), n_lanes, n_lanes];
+                Call { inputs, output: lens(to), scratch: 0, place: *to, run: &run }.check(&case);
+                for second in [from, to, &vector] {
+                    let run = |inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]| {
+                        let inputs = [inputs[0], inputs[1]];
+                        pointwise::join(path, Joint::Sub, [from, second, to], N_IMAGES, inputs, UNBOUNDED, output);
+                    };
+                    let inputs = vec![lens(from), lens(second)];
+                    Call { inputs, output: lens(to), scratch: 0, place: *to, run: &run }.check(&case);
+                }
+                let run = |inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]| {
+                    window::global_mean(path, [from, &vector], N_IMAGES, inputs[0], output);
+                };
+                let inputs = vec![lens(from)];
+                Call { inputs, output: lens(&vector), scratch: 0, place: vector, run: &run }.check(&case);
+            }
+        }
+    }
+}
+
+#[test]
+fn more_images_than_planned_are_refused() {
+    let path = Path::all()[0];
+    let (window, _) = windows()[0];
+    let place = Place::blocked([8, 5, 6], BORDER, path);
+    let (groups, n_weights) = dense_groups(place.n_blocks(), 8, 9, path.lanes());
+    let direct = Direct::new(path, &window, groups, [place, place], None, 1);
+    let winograd = Winograd::new(path, [1, 1], [place, place], None, 1);
+    let (values, weights) = (vec![0.0; 4 * place.image], vec![0.0; n_weights * 2]);
+    let operands = Operands { weights: &weights, bias: &weights, residual: None, bounds: UNBOUNDED };
+    let run = |run: &mut dyn FnMut(&mut [f32])| catch_unwind(AssertUnwindSafe(|| run(&mut vec![0.0; 4 * place.image])));
+    assert!(run(&mut |output| direct.run(1, &values, operands, output)).is_ok());
+    assert!(run(&mut |output| direct.run(2, &values, operands, output)).is_err());
+    let mut scratch = vec![0.0; winograd.n_scratch()];
+    assert!(run(&mut |output| winograd.run(1, &values, operands, &mut scratch, output)).is_ok());
+    assert!(run(&mut |output| winograd.run(2, &values, operands, &mut scratch, output)).is_err());
+}
