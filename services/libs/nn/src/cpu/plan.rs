@@ -112,7 +112,7 @@ enum Kernel {
 
 impl Workspace {
     /// All of the memory, for tests to fill.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for tests"))]
+    #[cfg(test)]
     pub(crate) fn poison(&mut self) -> Vec<&mut [f32]> {
         self.written.fill(None);
         self.slots.iter_mut().chain([&mut self.scratch]).map(|buffer| &mut buffer[..]).collect()
@@ -136,7 +136,7 @@ impl Plan {
     }
 
     /// As [`Self::new`], with micro-batches of `n_images`.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for tests"))]
+    #[cfg(test)]
     pub(crate) fn with_micro_batch(
         graph: &Graph,
         path: Path,
