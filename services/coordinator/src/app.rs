@@ -10,6 +10,7 @@ use relief_api::catalog::v1::catalog_service_server::CatalogServiceServer;
 use relief_api::convert::surface::SurfaceRequest;
 use relief_api::inference::v1::inference_service_server::InferenceServiceServer;
 use relief_api::surface::v1::surface_service_server::SurfaceServiceServer;
+use relief_api::trajectory::v1::trajectory_service_server::TrajectoryServiceServer;
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{DirectionAxis, JobState, NameError, SurfaceId, SurfaceValues};
 use relief_rpc::{Endpoint, EndpointError, MAX_MESSAGE_BYTES, ServiceHost};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::direction::directions_of;
 use crate::fleet::{EvaluatorPort, Fleet};
-use crate::grpc::{CatalogHandler, InferenceHandler, SurfaceHandler};
+use crate::grpc::{CatalogHandler, InferenceHandler, SurfaceHandler, TrajectoryHandler};
 use crate::identity::{incarnation, new_surface_id, surface_id_of};
 use crate::job::{Job, Status};
 use crate::leadership::{Leadership, Role};
@@ -28,6 +29,7 @@ use crate::reply::stopping;
 use crate::schedule::{End, Settings, Tally};
 use crate::subject::at;
 use crate::term::{Term, TermOptions, samples_per_point};
+use crate::trajectory::Trajectories;
 
 /// What a coordinator is told.
 #[derive(Debug, Clone)]
@@ -82,6 +84,7 @@ const N_WAITING: usize = 256;
 #[derive(Debug, Clone)]
 pub struct App {
     surfaces: Arc<Surfaces>,
+    trajectories: Arc<Trajectories>,
     max_import_bytes: usize,
     term: TermOptions,
 }
@@ -90,14 +93,14 @@ pub struct App {
 #[derive(Debug)]
 pub(crate) struct Surfaces {
     store: Store,
-    fleet: Arc<Fleet>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) leadership: Arc<Leadership>,
     max_points: u64,
     n_created: AtomicU64,
     /// Planning holds a checkpoint and its directions in memory.
     planning: Semaphore,
     planning_queue: Semaphore,
-    shutdown: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
 }
 
 /// What a surface takes.
@@ -150,12 +153,16 @@ impl App {
             client_weights: options.client_weights,
             max_jobs_per_client: options.max_jobs_per_client,
         };
-        Ok(Self { surfaces: Arc::new(surfaces), max_import_bytes: options.max_import_bytes, term })
+        let surfaces = Arc::new(surfaces);
+        let trajectories = Arc::new(Trajectories::new(Arc::clone(&surfaces), options.stall_timeout));
+        Ok(Self { surfaces, trajectories, max_import_bytes: options.max_import_bytes, term })
     }
 
-    /// Adds the surface, inference and catalog services.
+    /// Adds the surface, trajectory, inference and catalog services.
     pub fn add_to(&self, host: &mut ServiceHost) {
         let shutdown = self.surfaces.shutdown.clone();
+        let trajectories =
+            TrajectoryHandler { trajectories: Arc::clone(&self.trajectories), shutdown: shutdown.clone() };
         let surfaces = SurfaceHandler { surfaces: Arc::clone(&self.surfaces), shutdown };
         let catalog = CatalogHandler {
             store: self.surfaces.store.clone(),
@@ -169,6 +176,7 @@ impl App {
         };
         host.add(InferenceServiceServer::new(inference).max_encoding_message_size(MAX_MESSAGE_BYTES));
         host.add(SurfaceServiceServer::new(surfaces).max_encoding_message_size(MAX_MESSAGE_BYTES));
+        host.add(TrajectoryServiceServer::new(trajectories).max_encoding_message_size(MAX_MESSAGE_BYTES));
         host.add(CatalogServiceServer::new(catalog).max_decoding_message_size(MAX_MESSAGE_BYTES));
     }
 
@@ -197,13 +205,13 @@ impl App {
         // Standing by, it still computes logits, and must know of evaluators for that.
         let known = fleet.watch(&self.surfaces.shutdown, || leadership.leads());
         let lead = |mandate, epoch| Term::begin(store.clone(), Arc::clone(fleet), mandate, epoch, self.term.clone());
-        tokio::join!(leadership.run(endpoint, lead), known);
+        tokio::join!(leadership.run(endpoint, lead), known, self.trajectories.run());
     }
 }
 
 impl Surfaces {
     /// The term in which this coordinator leads, once unfinished surfaces are at work again.
-    async fn term(&self) -> Result<Arc<Term>, ApiError> {
+    pub(crate) async fn term(&self) -> Result<Arc<Term>, ApiError> {
         let term = self.leadership.term().await?;
         term.resumed().await?;
         Ok(term)
@@ -299,14 +307,26 @@ impl Surfaces {
     }
 
     async fn plan(&self, request: SurfaceRequest) -> Result<Planned, ApiError> {
+        self.turn(plan_surface(&self.store, request, self.max_points)).await
+    }
+
+    /// Waits until few others plan, and plans then.
+    ///
+    /// # Errors
+    /// `QUEUE_FULL` when too many wait.
+    pub(crate) async fn turn<T>(&self, plan: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
         let full = || ApiError::new(ErrorReason::QueueFull, "too many surfaces are being planned; try again later");
         let _place = self.planning_queue.try_acquire().map_err(|_| full())?;
         let _turn = self.planning.acquire().await.map_err(|_| stopping())?;
-        plan_surface(&self.store, request, self.max_points).await
+        plan.await
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     fn record(&self, id: SurfaceId, mark: Option<RequestMark>, planned: Planned, nonce: u64) -> SurfaceRecord {
-        let log = LogPosition::new(incarnation(&id, SystemTime::now(), nonce));
+        let log = LogPosition::new(incarnation(id.as_str(), SystemTime::now(), nonce));
         let Planned { spec, provenance, geometry, .. } = planned;
         SurfaceRecord { id, spec, provenance, geometry, request: mark, reuse: None, outcome: None, log }
     }

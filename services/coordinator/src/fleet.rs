@@ -12,8 +12,9 @@ use relief_api::ErrorReason;
 use relief_api::convert::evaluation::PROTOCOL_VERSION;
 use relief_api::evaluator::v1::evaluator_service_client::EvaluatorServiceClient;
 use relief_api::evaluator::v1::{
-    ChooseNumericsRequest, ChooseNumericsResponse, ComputeLogitsRequest, ComputeLogitsResponse,
-    DescribeEvaluatorRequest, DescribeEvaluatorResponse, EvaluateTileRequest, EvaluateTileResponse,
+    ChooseNumericsRequest, ChooseNumericsResponse, CombineCheckpointsRequest, CombineCheckpointsResponse,
+    ComputeGramRequest, ComputeGramResponse, ComputeLogitsRequest, ComputeLogitsResponse, DescribeEvaluatorRequest,
+    DescribeEvaluatorResponse, EvaluateTileRequest, EvaluateTileResponse,
 };
 use relief_core::{NumericRequest, Numerics, Precision};
 use relief_rpc::{ClientChannel, Endpoint, EndpointError, connect};
@@ -47,6 +48,13 @@ pub trait EvaluatorPort: fmt::Debug + Send + Sync {
     async fn compute_logits(&self, request: ComputeLogitsRequest) -> Result<Answers<ComputeLogitsResponse>, Status>;
     /// As the RPC of this name.
     async fn choose_numerics(&self, request: ChooseNumericsRequest) -> Result<Answers<ChooseNumericsResponse>, Status>;
+    /// As the RPC of this name.
+    async fn compute_gram(&self, request: ComputeGramRequest) -> Result<Answers<ComputeGramResponse>, Status>;
+    /// As the RPC of this name.
+    async fn combine_checkpoints(
+        &self,
+        request: CombineCheckpointsRequest,
+    ) -> Result<Answers<CombineCheckpointsResponse>, Status>;
 }
 
 #[derive(Debug)]
@@ -83,6 +91,17 @@ impl EvaluatorPort for GrpcPort {
 
     async fn choose_numerics(&self, request: ChooseNumericsRequest) -> Result<Answers<ChooseNumericsResponse>, Status> {
         Ok(Box::pin(self.client().choose_numerics(request).await?.into_inner()))
+    }
+
+    async fn compute_gram(&self, request: ComputeGramRequest) -> Result<Answers<ComputeGramResponse>, Status> {
+        Ok(Box::pin(self.client().compute_gram(request).await?.into_inner()))
+    }
+
+    async fn combine_checkpoints(
+        &self,
+        request: CombineCheckpointsRequest,
+    ) -> Result<Answers<CombineCheckpointsResponse>, Status> {
+        Ok(Box::pin(self.client().combine_checkpoints(request).await?.into_inner()))
     }
 }
 
@@ -232,6 +251,15 @@ impl Fleet {
     pub(crate) fn serving(&self, request: NumericRequest) -> Vec<&Link> {
         let answering = self.answering().into_iter();
         answering.filter(|(_, description)| description.may_serve(request)).map(|(link, _)| link).collect()
+    }
+
+    /// The evaluators that answer and compute in `class`; without one, all that answer.
+    pub(crate) fn computing_in(&self, class: Option<&str>) -> Vec<&Link> {
+        let offers = |description: &Description| {
+            class.is_none_or(|class| description.numeric_classes.iter().any(|offered| offered == class))
+        };
+        let answering = self.answering().into_iter();
+        answering.filter(|(_, description)| offers(description)).map(|(link, _)| link).collect()
     }
 
     /// The classes in which a surface may be computed for which this is asked, the likelier ones first.

@@ -3,10 +3,12 @@
 mod catalog;
 mod inference;
 mod surface;
+mod trajectory;
 
 pub(crate) use catalog::CatalogHandler;
 pub(crate) use inference::InferenceHandler;
 pub(crate) use surface::SurfaceHandler;
+pub(crate) use trajectory::TrajectoryHandler;
 
 use std::future::Future;
 

@@ -1,4 +1,5 @@
-//! The coordinator: plans surfaces, has evaluators compute their tiles, stores the values, serves the public API.
+//! The coordinator: plans surfaces and trajectories, has evaluators compute them, stores the values, serves the public
+//! API.
 //!
 //! What holds: the store is the truth. A surface is accepted when its specification is stored, a tile is done when its
 //! chunks are stored, a surface has ended when its outcome is stored; what this process remembers beside that can be
@@ -24,6 +25,7 @@ mod reply;
 mod schedule;
 mod subject;
 mod term;
+mod trajectory;
 
 pub use app::{App, AppError, Options};
 pub use fleet::{Answers, EvaluatorPort};

@@ -154,7 +154,7 @@ impl Term {
     }
 
     /// Does something aside, which ends with the term.
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let over = self.mandate.over().clone();
         self.tasks.spawn(
             async move {

@@ -10,6 +10,7 @@ use relief_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::compute::ComputeQueue;
+use crate::difference::Differences;
 use crate::grpc::EvaluatorHandler;
 use crate::loader::Loader;
 use crate::numerics::{NothingOffered, NumericOffers};
@@ -79,8 +80,9 @@ impl App {
         let batch_size = options.batch_size.max(1);
         let numerics = Arc::new(NumericOffers::of(&device, batch_size, options.numerics)?);
         let queue = ComputeQueue::start(options.queue.max(1), shutdown.clone()).map_err(AppError::Thread)?;
+        let differences = Arc::new(Differences::new(store.clone()));
         let loader = Arc::new(Loader::new(store, device, batch_size, options.memory_limit));
-        Ok(Self { handler: EvaluatorHandler { loader, queue, numerics, shutdown } })
+        Ok(Self { handler: EvaluatorHandler { loader, differences, queue, numerics, shutdown } })
     }
 
     /// Adds the evaluator service.

@@ -51,9 +51,10 @@ pub struct Config {
     #[arg(long, env = "RELIEF_EVALUATOR_CPU_PATH", value_name = "PATH")]
     pub cpu_path: Option<CpuPath>,
 
-    /// The memory that a plane and its samples may take, in MiB; what would take more is refused (OUT_OF_MEMORY)
+    /// The memory that a plane and its samples may take, in MiB
     ///
-    /// Counted are the parameters and directions, what the engine packs and computes in, and 4 bytes for each input value.
+    /// The cpu engine computes fewer images at a time where that is enough to fit; what would take more even so is
+    /// refused (OUT_OF_MEMORY), and tried in smaller parts and elsewhere. Counted are the parameters and directions, what the engine packs and computes in, and 4 bytes for each input value.
     /// Several planes and splits are kept, so that a process takes a few times as much.
     #[arg(long, env = "RELIEF_EVALUATOR_MEMORY_LIMIT", value_name = "MIB",
         value_parser = clap::value_parser!(u64).range(1..=1 << 30))]

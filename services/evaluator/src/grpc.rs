@@ -4,19 +4,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use bytes::Bytes;
 use futures::Stream;
+use relief_api::convert::difference::{MAX_PRODUCTS, combination_from_wire, gram_from_wire};
 use relief_api::convert::evaluation::{
     ChoiceRequest, LogitsRequest, PROTOCOL_VERSION, TileRequest, choice_from_wire, logits_from_wire, point_to_wire,
     tile_from_wire,
 };
 use relief_api::evaluator::v1 as wire;
 use relief_api::evaluator::v1::choose_numerics_response::Event as WireChoiceEvent;
+use relief_api::evaluator::v1::combine_checkpoints_response::Event as WireCombinationEvent;
+use relief_api::evaluator::v1::compute_gram_response::Event as WireGramEvent;
 use relief_api::evaluator::v1::compute_logits_response::Event as WireLogitsEvent;
 use relief_api::evaluator::v1::evaluate_tile_response::Event as WireTileEvent;
 use relief_api::evaluator::v1::evaluator_service_server::EvaluatorService;
 use relief_api::inference::v1::{LogitsRows, LogitsSummary};
 use relief_api::{ApiError, ErrorReason, Retry};
-use relief_core::{BatchNormMode, Numerics, PointValue};
+use relief_core::{BatchNormMode, Digest, Numerics, PointValue};
 use relief_nn::NumericChoice;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,6 +29,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use crate::compute::{ComputeQueue, ComputeTask, LogitsEvent, LogitsTask, ProbeTask, TileEvent, TileTask};
+use crate::difference::Differences;
 use crate::loader::{Loader, Subject};
 use crate::numerics::{NumericOffers, compare};
 use crate::outlet::Outlet;
@@ -34,6 +39,9 @@ const N_SLOTS: u32 = 2;
 
 /// Logits in one message, so that none comes near the limit.
 const LOGITS_PER_MESSAGE: usize = 1 << 18;
+
+/// The bytes of a direction in one message.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// The most logits of one request: a whole answer may wait for a slow caller.
 const MAX_LOGITS: usize = 1 << 26;
@@ -45,6 +53,7 @@ const N_PROBE_SAMPLES: u64 = 512;
 #[derive(Debug, Clone)]
 pub(crate) struct EvaluatorHandler {
     pub(crate) loader: Arc<Loader>,
+    pub(crate) differences: Arc<Differences>,
     pub(crate) queue: ComputeQueue,
     pub(crate) numerics: Arc<NumericOffers>,
     pub(crate) shutdown: CancellationToken,
@@ -57,6 +66,8 @@ impl EvaluatorService for EvaluatorHandler {
     type EvaluateTileStream = BoxStream<wire::EvaluateTileResponse>;
     type ComputeLogitsStream = BoxStream<wire::ComputeLogitsResponse>;
     type ChooseNumericsStream = BoxStream<wire::ChooseNumericsResponse>;
+    type ComputeGramStream = BoxStream<wire::ComputeGramResponse>;
+    type CombineCheckpointsStream = BoxStream<wire::CombineCheckpointsResponse>;
 
     async fn evaluate_tile(
         &self,
@@ -110,6 +121,44 @@ impl EvaluatorService for EvaluatorHandler {
         let work = async move {
             if let Err(error) = handler.choose(request, &mut outlet).await {
                 outlet.refuse(error.into()).await;
+            }
+        };
+        tokio::spawn(work.in_current_span());
+        Ok(Response::new(stream))
+    }
+
+    async fn compute_gram(
+        &self,
+        request: Request<wire::ComputeGramRequest>,
+    ) -> Result<Response<Self::ComputeGramStream>, Status> {
+        let request = gram_from_wire(request.into_inner())?;
+        let (mut outlet, stream) = self.open_stream(gram_heartbeat)?;
+        let differences = Arc::clone(&self.differences);
+        let work = async move {
+            let working = differences.gram(&request);
+            match outlet.wait(&AtomicU64::new(0), working).await {
+                Some(Ok(products)) => send_products(&outlet, &products, request.ticket).await,
+                Some(Err(error)) => outlet.refuse(error.into()).await,
+                None => {}
+            }
+        };
+        tokio::spawn(work.in_current_span());
+        Ok(Response::new(stream))
+    }
+
+    async fn combine_checkpoints(
+        &self,
+        request: Request<wire::CombineCheckpointsRequest>,
+    ) -> Result<Response<Self::CombineCheckpointsStream>, Status> {
+        let request = combination_from_wire(request.into_inner())?;
+        let (mut outlet, stream) = self.open_stream(combination_heartbeat)?;
+        let differences = Arc::clone(&self.differences);
+        let work = async move {
+            let working = differences.combine(&request);
+            match outlet.wait(&AtomicU64::new(0), working).await {
+                Some(Ok(file)) => send_file(&outlet, file, request.ticket).await,
+                Some(Err(error)) => outlet.refuse(error.into()).await,
+                None => {}
             }
         };
         tokio::spawn(work.in_current_span());
@@ -330,6 +379,41 @@ impl EvaluatorHandler {
     fn choice_to_wire(&self, numerics: Numerics, reason: String) -> Result<wire::NumericChoice, ApiError> {
         Ok(wire::NumericChoice { numeric_class: self.numerics.class_of(numerics)?, reason })
     }
+}
+
+/// Sends products, until the caller goes away.
+async fn send_products(outlet: &Outlet<wire::ComputeGramResponse>, products: &[f64], ticket: u64) {
+    let pieces = products
+        .chunks(MAX_PRODUCTS)
+        .map(|products| WireGramEvent::Products(wire::GramProducts { products: products.to_vec() }));
+    for event in pieces.chain([WireGramEvent::Summary(wire::GramSummary { ticket })]) {
+        if outlet.send(wire::ComputeGramResponse { event: Some(event) }).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Sends a file, until the caller goes away.
+async fn send_file(outlet: &Outlet<wire::CombineCheckpointsResponse>, mut file: Bytes, ticket: u64) {
+    let digest = Digest::of(&file).to_string();
+    while !file.is_empty() {
+        let chunk = file.split_to(file.len().min(CHUNK_BYTES));
+        let event = Some(WireCombinationEvent::Chunk(chunk));
+        if outlet.send(wire::CombineCheckpointsResponse { event }).await.is_none() {
+            return;
+        }
+    }
+    let event = Some(WireCombinationEvent::Summary(wire::CombinationSummary { digest, ticket }));
+    // A caller that has gone needs no summary.
+    let _ = outlet.send(wire::CombineCheckpointsResponse { event }).await;
+}
+
+fn gram_heartbeat(heartbeat: wire::Heartbeat) -> wire::ComputeGramResponse {
+    wire::ComputeGramResponse { event: Some(WireGramEvent::Heartbeat(heartbeat)) }
+}
+
+fn combination_heartbeat(heartbeat: wire::Heartbeat) -> wire::CombineCheckpointsResponse {
+    wire::CombineCheckpointsResponse { event: Some(WireCombinationEvent::Heartbeat(heartbeat)) }
 }
 
 fn thread_ended() -> ApiError {

@@ -12,6 +12,7 @@ pub mod config;
 mod app;
 mod cache;
 mod compute;
+mod difference;
 mod grpc;
 mod loader;
 mod numerics;

@@ -104,11 +104,10 @@ impl Loader {
         let engine = plane.numerics.engine;
         let plane = self.planes.get_or_load(plane, || self.load_plane(plane)).await?;
         let shape = plane.graph().input_shape();
-        self.admit(plane.n_bytes() as u64)?;
+        self.admit(&plane, 0)?;
         let load = async |samples: &SamplesRef| {
             let key = (samples.clone(), engine, shape.dims());
-            let plane_bytes = plane.n_bytes() as u64;
-            self.samples.get_or_load(&key, || self.load_samples(samples, engine, shape, plane_bytes)).await
+            self.samples.get_or_load(&key, || self.load_samples(samples, engine, shape, &plane)).await
         };
         let at = |field: &'static str| move |error: SessionError| ApiError::field(field, error.to_string());
         let main = load(samples).await?;
@@ -119,25 +118,34 @@ impl Loader {
         if let Some(statistics) = statistics {
             session = session.with_statistics(load(statistics).await?).map_err(at("statistics"))?;
         }
-        self.admit(session.n_bytes() as u64)?;
+        self.admit(&plane, session.n_bytes() - plane.n_bytes())?;
         Ok(session)
     }
 
-    /// Checks that a plane and its samples may take so much memory.
-    fn admit(&self, n_bytes: u64) -> Result<(), ApiError> {
-        let mebibytes = |n_bytes: u64| n_bytes.div_ceil(1 << 20);
-        match self.memory_limit.filter(|limit| n_bytes > *limit) {
-            None => Ok(()),
-            Some(limit) => {
-                let message = format!(
-                    "plane and samples take {} MiB; this evaluator gives them {} MiB (--memory-limit): fewer samples, or an \
-                     evaluator with more memory",
-                    mebibytes(n_bytes),
-                    mebibytes(limit)
-                );
-                Err(ApiError::new(ErrorReason::OutOfMemory, message))
-            }
+    /// Makes a plane and `sample_bytes` fit into the memory that they may take, by fewer images at a time.
+    fn admit(&self, plane: &ResidentPlane, sample_bytes: usize) -> Result<(), ApiError> {
+        let Some(limit) = self.memory_limit else { return Ok(()) };
+        let limit_bytes = usize::try_from(limit).unwrap_or(usize::MAX);
+        if plane.shrink(limit_bytes.saturating_sub(sample_bytes)) {
+            tracing::info!(
+                plane_bytes = plane.n_bytes(),
+                sample_bytes,
+                limit,
+                "smaller micro-batches, to fit into memory"
+            );
         }
+        let n_bytes = plane.n_bytes().saturating_add(sample_bytes);
+        if n_bytes <= limit_bytes {
+            return Ok(());
+        }
+        let mebibytes = |n_bytes: usize| n_bytes.div_ceil(1 << 20);
+        let message = format!(
+            "plane and samples take {} MiB; this evaluator gives them {} MiB (--memory-limit): fewer samples, or an \
+             evaluator with more memory",
+            mebibytes(n_bytes),
+            mebibytes(limit_bytes)
+        );
+        Err(ApiError::new(ErrorReason::OutOfMemory, message))
     }
 
     /// Returns the network alone.
@@ -209,7 +217,7 @@ impl Loader {
         samples: &SamplesRef,
         engine: Engine,
         shape: InputShape,
-        plane_bytes: u64,
+        plane: &ResidentPlane,
     ) -> Result<ResidentSamples, ApiError> {
         let record = self.store.get_dataset(&samples.dataset).await?;
         if record.split_digest(samples.split) != Some(samples.digest) {
@@ -223,7 +231,8 @@ impl Loader {
         }
         let n_samples = record.splits.get(&samples.split).map_or(0, |split| split.n_samples);
         let n_samples = samples.limit.map_or(n_samples, |limit| limit.min(n_samples));
-        self.admit(plane_bytes + n_samples * (shape.n_values() * size_of::<f32>()) as u64)?;
+        let sample_bytes = n_samples.saturating_mul((shape.n_values() * size_of::<f32>()) as u64);
+        self.admit(plane, usize::try_from(sample_bytes).unwrap_or(usize::MAX))?;
         let dims = shape.dims().map(|dim| u32::try_from(dim).unwrap_or(u32::MAX));
         let loaded = self.store.load_samples(&record, samples.split, samples.limit, dims).await?;
         let device = self.device.clone();
@@ -235,11 +244,11 @@ impl Loader {
     }
 }
 
-fn path_of(field: &'static str, blob: &BlobRef) -> Result<BlobPath, ApiError> {
+pub(crate) fn path_of(field: &'static str, blob: &BlobRef) -> Result<BlobPath, ApiError> {
     blob.path.parse().map_err(|error: BlobPathError| ApiError::field(field, error.to_string()))
 }
 
 /// Runs what takes the processor for long away from the threads that answer calls.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::new(ErrorReason::Internal, error.to_string()))
 }

@@ -3,11 +3,13 @@
 #![expect(clippy::expect_used, reason = "the helpers of tests fail as tests do")]
 
 use relief_core::{PointFlag, PointValue, Split, SplitValues, SurfaceValues};
-use relief_renderer::plot::{LossScale, PlotError, PlotFormat, PlotKind, PlotSpec, draw};
+use relief_renderer::plot::{
+    Camera, LossScale, Palette, PlotError, PlotFormat, PlotKind, PlotSpec, Projection, Theme, draw,
+};
 use resvg::tiny_skia::Pixmap;
 use usvg::{Options, Tree};
 
-const SURFACE_KINDS: [PlotKind; 2] = [PlotKind::Contour, PlotKind::Heatmap];
+const SURFACE_KINDS: [PlotKind; 4] = [PlotKind::Contour, PlotKind::Heatmap, PlotKind::FilledContour, PlotKind::Surface];
 
 fn surface(n_columns: usize, n_rows: usize, loss: impl Fn(f64, f64) -> f64) -> SurfaceValues {
     let axis = |count: usize| -> Vec<f64> {
@@ -59,7 +61,7 @@ fn share_of(pixmap: &Pixmap, is_wanted: impl Fn(u8, u8, u8) -> bool) -> f64 {
 
 #[test]
 fn equal_requests_give_equal_bytes() {
-    for kind in [PlotKind::Curve, PlotKind::Contour, PlotKind::Heatmap] {
+    for kind in PlotKind::ALL {
         for format in [PlotFormat::Svg, PlotFormat::Png] {
             let spec = PlotSpec { format, width: 200, ..PlotSpec::new(kind) };
             let bytes = draw(&values_of(kind), &spec).expect("a picture");
@@ -70,7 +72,7 @@ fn equal_requests_give_equal_bytes() {
 
 #[test]
 fn the_svg_needs_no_font_and_describes_itself() {
-    for kind in [PlotKind::Curve, PlotKind::Contour, PlotKind::Heatmap] {
+    for kind in PlotKind::ALL {
         let spec = PlotSpec { title: Some("resnet20 <&> \"friends\"\u{1}".to_owned()), ..PlotSpec::new(kind) };
         let svg = svg(&values_of(kind), &spec);
         assert!(!svg.contains("<text") && !svg.contains("font"));
@@ -84,7 +86,7 @@ fn the_svg_needs_no_font_and_describes_itself() {
 
 #[test]
 fn the_png_has_the_size_asked_for_and_ink_all_over() {
-    for kind in [PlotKind::Curve, PlotKind::Contour, PlotKind::Heatmap] {
+    for kind in PlotKind::ALL {
         let pixmap = png(&values_of(kind), &PlotSpec { width: 320, ..PlotSpec::new(kind) });
         assert_eq!(pixmap.width(), 640);
         let larger = png(&values_of(kind), &PlotSpec { width: 320, pixel_ratio: 3.0, ..PlotSpec::new(kind) });
@@ -92,7 +94,11 @@ fn the_png_has_the_size_asked_for_and_ink_all_over() {
         assert!(larger.height().abs_diff(pixmap.height() * 3 / 2) <= 1);
         let is_colored = |red: u8, green: u8, blue: u8| red.max(green).max(blue) - red.min(green).min(blue) > 40;
         let colored = share_of(&pixmap, is_colored);
-        let wanted = if kind == PlotKind::Heatmap { 0.4..0.9 } else { 0.004..0.2 };
+        let wanted = match kind {
+            PlotKind::Heatmap | PlotKind::FilledContour => 0.4..0.9,
+            PlotKind::Surface => 0.1..0.6,
+            PlotKind::Curve | PlotKind::Contour => 0.004..0.2,
+        };
         assert!(wanted.contains(&colored), "{kind}: {colored}");
     }
 }
@@ -100,7 +106,7 @@ fn the_png_has_the_size_asked_for_and_ink_all_over() {
 #[test]
 fn nothing_is_drawn_at_the_edge_of_the_picture() {
     let long = "a very long label ".repeat(20);
-    for kind in [PlotKind::Curve, PlotKind::Contour, PlotKind::Heatmap] {
+    for kind in PlotKind::ALL {
         let labels = (long.clone(), long.clone(), long.clone(), long.clone());
         let (x_label, y_label, loss_label, accuracy_label) = labels;
         let title = Some(long.clone());
@@ -161,6 +167,53 @@ fn what_cannot_be_drawn_is_shown_and_counted() {
 }
 
 #[test]
+fn a_dark_theme_is_light_on_dark() {
+    for kind in PlotKind::ALL {
+        let spec = PlotSpec { theme: Theme::Dark, width: 320, ..PlotSpec::new(kind) };
+        let pixmap = png(&values_of(kind), &spec);
+        let corner = pixmap.pixel(2, 2).expect("inside");
+        assert!(corner.red() < 40 && corner.green() < 40 && corner.blue() < 40);
+        let light = share_of(&pixmap, |red, green, blue| red.min(green).min(blue) > 180);
+        assert!(light > 0.0005 && light < 0.2, "{kind}: {light}");
+    }
+}
+
+#[test]
+fn palettes_differ_and_keep_their_ends() {
+    let of = |palette| svg(&bowl(), &PlotSpec { palette, ..PlotSpec::new(PlotKind::Heatmap) });
+    for (palette, least, greatest) in [
+        (Palette::Viridis, "#440154", "#fde725"),
+        (Palette::Cividis, "#00224e", "#fee838"),
+        (Palette::Magma, "#000004", "#fcfdbf"),
+    ] {
+        assert!(of(palette).contains(least) && of(palette).contains(greatest), "{palette}");
+    }
+}
+
+#[test]
+fn the_camera_decides_what_is_seen() {
+    let of = |camera| svg(&bowl(), &PlotSpec { camera, ..PlotSpec::new(PlotKind::Surface) });
+    let default = of(Camera::default());
+    assert!(default.contains("azimuth \u{2212}60 and elevation 30"));
+    assert_ne!(default, of(Camera { azimuth: 30.0, ..Camera::default() }));
+    assert_ne!(default, of(Camera { elevation: 60.0, ..Camera::default() }));
+    assert_ne!(default, of(Camera { projection: Projection::Orthographic, ..Camera::default() }));
+}
+
+#[test]
+fn a_fine_surface_becomes_pixels_within_the_picture() {
+    let shapes = svg(&surface(61, 61, |x, y| x * x + y * y), &PlotSpec::new(PlotKind::Surface));
+    assert!(!shapes.contains("<image") && shapes.matches("stroke-linejoin=\"round\"/>").count() > 3600);
+    let pixels = svg(&surface(62, 62, |x, y| x * x + y * y), &PlotSpec::new(PlotKind::Surface));
+    assert_eq!(pixels.matches("<image").count(), 1);
+    // Alike for the eye.
+    let spec = PlotSpec { pixel_ratio: 1.0, ..PlotSpec::new(PlotKind::Surface) };
+    let [a, b] = [61, 62].map(|n| png(&surface(n, n, |x, y| x * x + y * y), &spec));
+    let n_far = a.data().iter().zip(b.data()).filter(|(a, b)| a.abs_diff(**b) > 40).count();
+    assert!((n_far as f64) < 0.01 * a.data().len() as f64, "{n_far}");
+}
+
+#[test]
 fn a_log_scale_shows_what_has_no_logarithm() {
     let values = surface(21, 21, |x, y| x * x + y * y - 0.1);
     for kind in SURFACE_KINDS {
@@ -174,7 +227,7 @@ fn a_log_scale_shows_what_has_no_logarithm() {
 
 #[test]
 fn clipping_is_said() {
-    for kind in [PlotKind::Curve, PlotKind::Contour, PlotKind::Heatmap] {
+    for kind in PlotKind::ALL {
         let mut values = values_of(kind);
         values.main.loss[0] = 1e4;
         let automatic = svg(&values, &PlotSpec::new(kind));
@@ -246,6 +299,10 @@ fn bad_fields_are_named() {
         (PlotSpec { pixel_ratio: f64::NAN, ..spec.clone() }, "pixel_ratio is NaN"),
         (PlotSpec { width: 5000, ..png }, "width 5000 times pixel_ratio 2"),
         (PlotSpec { loss_max: Some(f64::INFINITY), ..spec.clone() }, "loss_max is inf"),
+        (PlotSpec { camera: Camera { azimuth: 361.0, ..Camera::default() }, ..spec.clone() }, "azimuth is 361"),
+        (PlotSpec { camera: Camera { elevation: -1.0, ..Camera::default() }, ..spec.clone() }, "elevation is -1"),
+        (PlotSpec { format: PlotFormat::Gif, width: 2049, ..spec.clone() }, "width is 2049 px; a GIF"),
+        (PlotSpec { format: PlotFormat::Stl, ..spec.clone() }, "format is STL"),
     ] {
         assert!(refusal(&curve(), &bad).starts_with(field));
     }
@@ -274,7 +331,7 @@ fn odd_surfaces_give_a_picture_or_a_reason_but_no_panic() {
     let shapes = [(1, 1), (2, 1), (3, 1), (51, 1), (2, 2), (2, 9), (9, 2), (1, 4), (31, 31)];
     for loss in losses {
         for (n_columns, n_rows) in shapes {
-            for kind in [PlotKind::Curve, PlotKind::Contour, PlotKind::Heatmap] {
+            for kind in PlotKind::ALL {
                 for scale in [LossScale::Linear, LossScale::Log] {
                     let spec = PlotSpec { scale, width: 64, ..PlotSpec::new(kind) };
                     match draw(&surface(n_columns, n_rows, loss), &spec) {

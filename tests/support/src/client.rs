@@ -14,6 +14,10 @@ use relief_api::surface::v1::{
 };
 use relief_api::training::v1::training_service_client::TrainingServiceClient;
 use relief_api::training::v1::{CreateRunRequest, GetRunRequest, Run, RunSpec, WatchRunRequest};
+use relief_api::trajectory::v1::trajectory_service_client::TrajectoryServiceClient;
+use relief_api::trajectory::v1::{
+    CreateTrajectoryRequest, GetTrajectoryRequest, Trajectory, TrajectorySpec, WatchTrajectoryRequest,
+};
 use relief_rpc::{ClientChannel, MAX_MESSAGE_BYTES, connect};
 use tonic::{Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
@@ -171,6 +175,63 @@ impl Client {
             Ok(run)
         })
         .await?
+    }
+
+    /// The trajectories.
+    #[must_use]
+    pub fn trajectories(&self) -> TrajectoryServiceClient<ClientChannel> {
+        TrajectoryServiceClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Creates a trajectory.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn create_trajectory(&self, id: &str, spec: TrajectorySpec) -> anyhow::Result<Trajectory> {
+        let request = CreateTrajectoryRequest {
+            spec: Some(spec),
+            trajectory_id: id.to_owned(),
+            ..CreateTrajectoryRequest::default()
+        };
+        let response = within("the trajectory is created", self.trajectories().create_trajectory(request)).await??;
+        response.into_inner().trajectory.context("no trajectory in the answer")
+    }
+
+    /// Returns a trajectory.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn trajectory(&self, id: &str) -> anyhow::Result<Trajectory> {
+        let request = GetTrajectoryRequest { name: id.to_owned() };
+        let response = within("the trajectory is shown", self.trajectories().get_trajectory(request)).await??;
+        response.into_inner().trajectory.context("no trajectory in the answer")
+    }
+
+    /// Waits until a trajectory has ended, and returns it with its result.
+    ///
+    /// # Errors
+    /// When it does not end in time, or the server goes away.
+    pub async fn ended_trajectory(&self, id: &str) -> anyhow::Result<Trajectory> {
+        let request = WatchTrajectoryRequest { name: id.to_owned(), after_revision: 0 };
+        within(&format!("trajectory {id} ends"), async {
+            let mut changes = self.trajectories().watch_trajectory(request).await?.into_inner();
+            while changes.message().await?.is_some() {}
+            anyhow::Ok(())
+        })
+        .await??;
+        self.trajectory(id).await
+    }
+
+    /// Creates a trajectory, waits until it has succeeded, and returns it with its result.
+    ///
+    /// # Errors
+    /// When it is refused or does not succeed in time.
+    pub async fn computed_trajectory(&self, id: &str, spec: TrajectorySpec) -> anyhow::Result<Trajectory> {
+        self.create_trajectory(id, spec).await?;
+        let ended = self.ended_trajectory(id).await?;
+        let status = ended.status.clone().unwrap_or_default();
+        ensure!(status.state() == JobState::Succeeded, "trajectory {id} did not succeed: {status:?}");
+        Ok(ended)
     }
 
     /// Creates a surface.

@@ -31,7 +31,9 @@ pub fn contents(folder: &Path) -> anyhow::Result<BTreeMap<PathBuf, Option<Vec<u8
     Ok(contents)
 }
 
-/// The stamp of every file below `folder`, by path from there; none when there is no such folder.
+/// The stamp of every file below `folder`, by path from there; none when there is no such folder. What a process was
+/// still writing when it was killed or suspended is no object of the store yet: it has a name with a `#`, and is left
+/// out.
 ///
 /// # Errors
 /// When something cannot be read.
@@ -41,6 +43,9 @@ pub fn stamps(folder: &Path) -> anyhow::Result<BTreeMap<PathBuf, FileStamp>> {
         return Ok(stamps);
     }
     for path in below(folder)? {
+        if path.to_string_lossy().contains('#') {
+            continue;
+        }
         let metadata = fs::metadata(&path)?;
         if metadata.is_file() {
             let modified = (metadata.mtime(), metadata.mtime_nsec());

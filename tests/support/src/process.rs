@@ -192,6 +192,12 @@ impl Process {
         Client::new(&self.endpoint())
     }
 
+    /// Whether a line of the log so far has `words` in it.
+    #[must_use]
+    pub fn has_logged(&self, words: &str) -> bool {
+        self.log.borrow().iter().any(|line| line.contains(words))
+    }
+
     /// Waits for a line of the log that `read` takes something from, and returns that.
     ///
     /// # Errors

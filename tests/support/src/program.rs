@@ -50,6 +50,7 @@ impl Program {
                 "relief.catalog.v1.CatalogService",
                 "relief.inference.v1.InferenceService",
                 "relief.surface.v1.SurfaceService",
+                "relief.trajectory.v1.TrajectoryService",
             ],
             Self::Evaluator => &["relief.evaluator.v1.EvaluatorService"],
             Self::Renderer => &["relief.plot.v1.PlotService"],
@@ -62,6 +63,7 @@ impl Program {
                 "relief.plot.v1.PlotService",
                 "relief.surface.v1.SurfaceService",
                 "relief.training.v1.TrainingService",
+                "relief.trajectory.v1.TrajectoryService",
             ],
         }
     }

@@ -10,9 +10,10 @@ use relief_api::convert::evaluation::PROTOCOL_VERSION;
 use relief_api::evaluator::v1::evaluate_tile_response::Event;
 use relief_api::evaluator::v1::evaluator_service_server::EvaluatorService;
 use relief_api::evaluator::v1::{
-    ChooseNumericsRequest, ChooseNumericsResponse, ComputeLogitsRequest, ComputeLogitsResponse,
-    DescribeEvaluatorRequest, DescribeEvaluatorResponse, EvaluateTileRequest, EvaluateTileResponse, NumericChoice,
-    PointResult, TileSummary, choose_numerics_response,
+    ChooseNumericsRequest, ChooseNumericsResponse, CombineCheckpointsRequest, CombineCheckpointsResponse,
+    ComputeGramRequest, ComputeGramResponse, ComputeLogitsRequest, ComputeLogitsResponse, DescribeEvaluatorRequest,
+    DescribeEvaluatorResponse, EvaluateTileRequest, EvaluateTileResponse, NumericChoice, PointResult, TileSummary,
+    choose_numerics_response,
 };
 use relief_coordinator::{Answers, EvaluatorPort};
 use tonic::{Request, Response, Status};
@@ -90,6 +91,17 @@ impl EvaluatorPort for Simulated {
     async fn choose_numerics(&self, _: ChooseNumericsRequest) -> Result<Answers<ChooseNumericsResponse>, Status> {
         Ok(Box::pin(chosen()))
     }
+
+    async fn compute_gram(&self, _: ComputeGramRequest) -> Result<Answers<ComputeGramResponse>, Status> {
+        Err(Status::unimplemented("it only pretends"))
+    }
+
+    async fn combine_checkpoints(
+        &self,
+        _: CombineCheckpointsRequest,
+    ) -> Result<Answers<CombineCheckpointsResponse>, Status> {
+        Err(Status::unimplemented("it only pretends"))
+    }
 }
 
 /// The one class that there is.
@@ -106,6 +118,8 @@ impl EvaluatorService for Simulated {
     type EvaluateTileStream = BoxStream<EvaluateTileResponse>;
     type ComputeLogitsStream = BoxStream<ComputeLogitsResponse>;
     type ChooseNumericsStream = BoxStream<ChooseNumericsResponse>;
+    type ComputeGramStream = BoxStream<ComputeGramResponse>;
+    type CombineCheckpointsStream = BoxStream<CombineCheckpointsResponse>;
 
     async fn evaluate_tile(
         &self,
@@ -126,6 +140,17 @@ impl EvaluatorService for Simulated {
         _: Request<ChooseNumericsRequest>,
     ) -> Result<Response<Self::ChooseNumericsStream>, Status> {
         Ok(Response::new(Box::pin(chosen())))
+    }
+
+    async fn compute_gram(&self, _: Request<ComputeGramRequest>) -> Result<Response<Self::ComputeGramStream>, Status> {
+        Err(Status::unimplemented("it only pretends"))
+    }
+
+    async fn combine_checkpoints(
+        &self,
+        _: Request<CombineCheckpointsRequest>,
+    ) -> Result<Response<Self::CombineCheckpointsStream>, Status> {
+        Err(Status::unimplemented("it only pretends"))
     }
 
     async fn describe_evaluator(

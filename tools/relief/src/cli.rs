@@ -1,9 +1,11 @@
 //! What can be asked for on the command line.
 
 mod number;
+mod plot;
 mod surface;
 #[cfg(test)]
 mod tests;
+mod trajectory;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,8 +19,12 @@ use relief_rpc::Endpoint;
 
 use crate::output::OutputFormat;
 use number::{decimal, whole};
+pub(crate) use plot::{PlotRunArguments, PlotSurfacesArguments};
 pub(crate) use surface::{
     CreateArguments, ExportArguments, ExportFormat, PlotCommand, PlotSurfaceArguments, SurfaceCommand,
+};
+pub(crate) use trajectory::{
+    AxesKind, CreateTrajectoryArguments, ExportTrajectoryFormat, PlotTrajectoryArguments, TrajectoryCommand,
 };
 
 /// See a neural network's loss landscape
@@ -67,6 +73,9 @@ pub(crate) enum Command {
     /// Loss surfaces and curves
     #[command(subcommand)]
     Surface(SurfaceCommand),
+    /// Optimisers' paths in planes through parameter space
+    #[command(subcommand)]
+    Trajectory(TrajectoryCommand),
     /// Pictures
     #[command(subcommand)]
     Plot(PlotCommand),

@@ -8,6 +8,7 @@ use relief_api::inference::v1::inference_service_client::InferenceServiceClient;
 use relief_api::plot::v1::plot_service_client::PlotServiceClient;
 use relief_api::surface::v1::surface_service_client::SurfaceServiceClient;
 use relief_api::training::v1::training_service_client::TrainingServiceClient;
+use relief_api::trajectory::v1::trajectory_service_client::TrajectoryServiceClient;
 use relief_rpc::{ClientChannel, Endpoint, MAX_MESSAGE_BYTES};
 use tonic::{Code, Status};
 
@@ -25,6 +26,8 @@ pub(crate) struct Client {
     pub(crate) training: Server,
     /// That of surfaces.
     pub(crate) surfaces: Server,
+    /// That of trajectories.
+    pub(crate) trajectories: Server,
     /// That of logits.
     pub(crate) inference: Server,
     /// That of pictures.
@@ -75,6 +78,7 @@ impl Client {
             plots: of(renderer, "--renderer-endpoint")?,
             catalog: all.clone(),
             inference: all.clone(),
+            trajectories: all.clone(),
             surfaces: all,
         })
     }
@@ -83,6 +87,7 @@ impl Client {
         catalog: CatalogServiceClient,
         training: TrainingServiceClient,
         surfaces: SurfaceServiceClient,
+        trajectories: TrajectoryServiceClient,
         inference: InferenceServiceClient,
         plots: PlotServiceClient
     }

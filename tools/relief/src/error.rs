@@ -138,6 +138,15 @@ fn flag(field: &str) -> Option<&'static str> {
         "kind" => "--kind",
         "scale" => "--log",
         "title" => "--title",
+        "format" => "--out",
+        "theme" => "--theme",
+        "palette" => "--palette",
+        "width" => "--width",
+        "dpi" => "--dpi",
+        "azimuth" => "--azimuth",
+        "elevation" => "--elevation",
+        "projection" => "--orthographic",
+        "loss_max" => "--loss-max",
         _ => return None,
     })
 }

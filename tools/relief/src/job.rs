@@ -1,6 +1,8 @@
 //! Following a job, a run or a surface, to its end.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::time::{Duration, Instant};
 
 use relief_api::ErrorReason;
 use relief_api::job::v1::JobError;
@@ -9,6 +11,7 @@ use tonic::Streaming;
 
 use crate::client::Server;
 use crate::error::CommandError;
+use crate::output::note;
 use crate::progress::{Progress, words};
 
 /// How far a job is.
@@ -94,6 +97,33 @@ pub(crate) fn is_lost(error: &anyhow::Error) -> bool {
             CommandError::Disconnected { .. } | CommandError::Unreachable { .. } | CommandError::JobLost { .. }
         ),
         None => false,
+    }
+}
+
+/// How long a server that was lost is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Follows a job by `follow`, which sets `is_told_of` when it hears of it, again and again while its server goes away: the
+/// job goes on when the server, or another one, is back.
+pub(crate) async fn follow_through<F: Future<Output = anyhow::Result<()>>>(
+    is_told_of: &Cell<bool>,
+    follow: impl Fn() -> F,
+) -> anyhow::Result<()> {
+    let mut lost = None;
+    loop {
+        is_told_of.set(false);
+        let error = match follow().await {
+            Err(error) if is_lost(&error) && (is_told_of.get() || lost.is_some()) => error,
+            end => return end,
+        };
+        if is_told_of.get() {
+            note(&format!("{error:#}; waiting for it to come back"));
+            lost = Some(Instant::now());
+        }
+        if lost.is_some_and(|lost| lost.elapsed() > PATIENCE) {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 

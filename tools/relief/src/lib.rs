@@ -28,6 +28,7 @@ mod quickstart;
 mod run;
 mod surface;
 mod train;
+mod trajectory;
 mod up;
 mod values;
 
@@ -76,6 +77,7 @@ async fn ask(command: Command, client: &Client, output: Output) -> anyhow::Resul
         Command::Train(arguments) => train::run(arguments, client, output).await,
         Command::Run(command) => run::run(command, client, output).await,
         Command::Surface(command) => surface::run(command, client, output).await,
+        Command::Trajectory(command) => trajectory::run(command, client, output).await,
         Command::Plot(command) => plot::run(command, client).await,
     }
 }

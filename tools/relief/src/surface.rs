@@ -3,7 +3,6 @@
 mod view;
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
 
 use relief_api::catalog::v1::Split as WireSplit;
 use relief_api::convert::job::state_from_wire;
@@ -88,26 +87,9 @@ fn job<'a>(name: &'a str, label: &'a str) -> Job<'a> {
 /// Shows the progress of a surface under `label` until it has succeeded. A server that goes away is waited for: the
 /// surface goes on when it, or another one, is back.
 pub(crate) async fn follow(client: &Client, name: &str, label: &str) -> anyhow::Result<()> {
-    let mut lost = None;
-    loop {
-        let is_told_of = Cell::new(false);
-        let error = match follow_once(client, name, label, &is_told_of).await {
-            Err(error) if job::is_lost(&error) && (is_told_of.get() || lost.is_some()) => error,
-            end => return end,
-        };
-        if is_told_of.get() {
-            output::note(&format!("{error:#}; waiting for it to come back"));
-            lost = Some(Instant::now());
-        }
-        if lost.is_some_and(|lost| lost.elapsed() > PATIENCE) {
-            return Err(error);
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let is_told_of = Cell::new(false);
+    job::follow_through(&is_told_of, || follow_once(client, name, label, &is_told_of)).await
 }
-
-/// How long a server that was lost is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn follow_once(client: &Client, name: &str, label: &str, is_told_of: &Cell<bool>) -> anyhow::Result<()> {
     let request = WatchSurfaceRequest { name: name.to_owned(), after_revision: 0 };

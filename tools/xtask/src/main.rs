@@ -31,6 +31,8 @@ enum Task {
     Bench,
     /// Measure a coordinator with a thousand simulated evaluators; the figures of docs/benchmarks.md
     BenchDispatch,
+    /// Project 300 checkpoints of resnet56, and measure what the processes hold; the figures of docs/benchmarks.md
+    BenchTrajectory,
     /// Compute 20 surfaces while every part of a cluster is killed at random
     Chaos,
     /// Have a cluster at mixed work for half an hour, with kills, and measure what it holds
@@ -83,6 +85,12 @@ const BENCH_DISPATCH: &[&str] = &[
     "cargo run --release --locked --quiet --package relief-bench -- dispatch --tiles 100000 --transport grpc",
     "cargo run --release --locked --quiet --package relief-bench -- dispatch --tiles 20000 --transport grpc \
      --store directory",
+];
+
+const BENCH_TRAJECTORY: &[&str] = &[
+    "cargo build --release --locked --workspace --bins --tests",
+    "RELIEF_TRAJECTORY_STOPS=300 RELIEF_TRAJECTORY_NETWORK=resnet56 cargo test --release --locked --workspace \
+     --test platform -- --nocapture a_path_of_many_checkpoints",
 ];
 
 const CHAOS: &[&str] = &[
@@ -143,6 +151,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::ApiDocs => (Vec::new(), API_DOCS.to_vec()),
         Task::Bench => (Vec::new(), BENCH.to_vec()),
         Task::BenchDispatch => (Vec::new(), BENCH_DISPATCH.to_vec()),
+        Task::BenchTrajectory => (Vec::new(), BENCH_TRAJECTORY.to_vec()),
         Task::Chaos => (Vec::new(), CHAOS.to_vec()),
         Task::Soak => (Vec::new(), SOAK.to_vec()),
     };
@@ -218,8 +227,20 @@ mod tests {
 
     #[test]
     fn every_step_names_a_program() {
-        for step in
-            [LINT, BUILD, TEST, TEST_WITH_RUST_ALONE, CLIENTS, API_DOCS, BENCH, BENCH_DISPATCH, CHAOS, SOAK].concat()
+        for step in [
+            LINT,
+            BUILD,
+            TEST,
+            TEST_WITH_RUST_ALONE,
+            CLIENTS,
+            API_DOCS,
+            BENCH,
+            BENCH_DISPATCH,
+            BENCH_TRAJECTORY,
+            CHAOS,
+            SOAK,
+        ]
+        .concat()
         {
             assert!(command(step).is_ok(), "{step}");
         }

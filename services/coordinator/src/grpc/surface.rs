@@ -72,14 +72,10 @@ fn surface_to_wire(record: &SurfaceRecord, status: &JobStatus) -> wire::Surface 
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// By what a request is known when it comes again; none where its sender gave it no id.
-fn request_mark(request: &wire::CreateSurfaceRequest) -> Result<Option<RequestMark>, ApiError> {
-    let id = request.request_id.clone();
+pub(super) fn request_mark(id: &str, digest: impl FnOnce() -> Digest) -> Result<Option<RequestMark>, ApiError> {
     match id.len() {
         0 => Ok(None),
-        1..=MAX_REQUEST_ID_BYTES => {
-            let digest = request_digest(request);
-            Ok(Some(RequestMark { id, digest }))
-        }
+        1..=MAX_REQUEST_ID_BYTES => Ok(Some(RequestMark { id: id.to_owned(), digest: digest() })),
         n_bytes => {
             let message = format!("{n_bytes} bytes; an id has at most {MAX_REQUEST_ID_BYTES}");
             Err(ApiError::field("request_id", message))
@@ -157,7 +153,7 @@ impl SurfaceService for SurfaceHandler {
             "" => None,
             id => Some(id.parse().map_err(|error: NameError| ApiError::field("surface_id", error.to_string()))?),
         };
-        let mark = request_mark(&request)?;
+        let mark = request_mark(&request.request_id, || request_digest(&request))?;
         let is_only_checked = request.validate_only;
         let (surfaces, request) = (Arc::clone(&self.surfaces), spec_from_wire(request.spec)?);
         if is_only_checked {

@@ -1,6 +1,7 @@
 //! Conversions between messages and domain types: the only place that reads what came over the wire.
 
 pub mod catalog;
+pub mod difference;
 pub mod evaluation;
 pub mod inference;
 pub mod job;
@@ -8,6 +9,7 @@ pub mod numerics;
 pub mod surface;
 pub mod time;
 pub mod training;
+pub mod trajectory;
 
 /// A number on the wire that stands for nothing that this version knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

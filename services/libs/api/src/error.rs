@@ -273,6 +273,12 @@ impl Violations {
         self.0.push(FieldViolation { field: field.into(), description: description.into() });
     }
 
+    /// Whether nothing is wrong so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns the value of `field`, or notes why it has none.
     pub fn check<T, E: fmt::Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
         value.map_err(|error| self.add(field, error.to_string())).ok()

@@ -40,6 +40,10 @@ package!(
     surface, "relief.surface.v1"
 );
 package!(
+    /// Optimisers' paths in planes through parameter space.
+    trajectory, "relief.trajectory.v1"
+);
+package!(
     /// What networks make of samples.
     inference, "relief.inference.v1"
 );

@@ -1,5 +1,5 @@
-//! The pure arithmetic of loss landscapes: grids, tiles, random directions, displaced parameters, job states and the
-//! names and digests that everything is known by.
+//! The pure arithmetic of loss landscapes: grids, tiles, random directions, displaced parameters, projected
+//! trajectories, job states and the names and digests that everything is known by.
 //!
 //! What holds: every function here is a function of its arguments only. No I/O, no clock, no threads, no global state;
 //! a direction or a coordinate has the same bits on every machine.
@@ -20,6 +20,7 @@ mod spec;
 mod state;
 mod tensor;
 mod tile;
+mod trajectory;
 mod values;
 
 pub use axis::{Axis, AxisError, Grid};
@@ -27,6 +28,7 @@ pub use digest::{Digest, DigestError};
 pub use direction::{DirectionAxis, Ignore, Normalization, random_direction};
 pub use name::{
     CheckpointId, CheckpointName, ClientId, DatasetId, DirectionName, NameError, NetworkId, RunId, SurfaceId,
+    TrajectoryId,
 };
 pub use numerics::{Engine, NumericRequest, Numerics, OrAuto, Precision};
 pub use philox::Philox;
@@ -39,4 +41,9 @@ pub use spec::{
 pub use state::{JobState, TransitionError};
 pub use tensor::{Tensor, TensorError, TensorMap};
 pub use tile::{Tile, TilePlan, TileShape, TileShapeError};
+pub use trajectory::{
+    AxisSource, Gram, GramBand, GramError, GramPlan, GramReduction, GramRow, GramTile, PathSpec, ProjectedStop,
+    Projection, ProjectionError, Stop, TrajectoryAxes, TrajectorySpec, TrajectorySpecError, fitted_grid, gram_tile,
+    project,
+};
 pub use values::{SplitValues, SurfaceValues};

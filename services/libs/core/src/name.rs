@@ -120,6 +120,10 @@ resource_id!(
     SurfaceId, "a surface", "surfaces"
 );
 resource_id!(
+    /// The name of a trajectory, `trajectories/ID`.
+    TrajectoryId, "a trajectory", "trajectories"
+);
+resource_id!(
     /// The name of one who asks for work, `clients/ID`.
     ClientId, "a client", "clients"
 );

@@ -1,6 +1,6 @@
 //! Planes through parameter space, ready to be displaced.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use burn::tensor::{Tensor, TensorData};
 use relief_core::{BatchNormMode, Direction, Engine, Numerics, TensorMap, Term, displace, displacement};
@@ -28,7 +28,7 @@ enum Runner {
     /// All on the device, in the graph's order.
     Burn { program: Program, tensors: Vec<DeviceTensor> },
     /// Those that stay, in the graph's order, none where a direction moves one; and those.
-    Cpu { network: Arc<cpu::Network>, resident: Vec<Option<Arc<Vec<f32>>>>, moving: TensorMap },
+    Cpu { network: RwLock<Arc<cpu::Network>>, resident: Vec<Option<Arc<Vec<f32>>>>, moving: TensorMap },
 }
 
 /// A tensor on a device.
@@ -135,7 +135,8 @@ impl ResidentPlane {
                 }
                 let (path, algorithm) = device.plan(numerics.precision);
                 let network = cpu::Network::new(&graph, path, algorithm);
-                let network = Arc::new(network.map_err(|error| PlaneError::Engine(error.to_string()))?);
+                let network = network.map_err(|error| PlaneError::Engine(error.to_string()))?;
+                let network = RwLock::new(Arc::new(network));
                 let (mut moving, mut resident) = (TensorMap::new(), Vec::new());
                 for (parameter, tensor) in of_origin {
                     if is_moving(parameter) {
@@ -191,9 +192,23 @@ impl ResidentPlane {
             // The directions are on the host and on the device.
             Runner::Burn { .. } => 2 * all + 2 * directions,
             Runner::Cpu { network, moving, .. } => {
-                all + of_map(moving) + directions + network.n_bytes(self.device.n_threads())
+                all + of_map(moving) + directions + current(network).n_bytes(self.device.n_threads())
             }
         }
+    }
+
+    /// Lets evaluations take at most `n_bytes` (see [`Self::n_bytes`]), if fewer images at a time are enough for that, and
+    /// returns whether anything changed: values keep their bits, but are computed more slowly. Evaluations that are at work
+    /// go on as they are. Planes that the cpu engine does not compute stay as they are.
+    pub fn shrink(&self, n_bytes: usize) -> bool {
+        let Runner::Cpu { network, .. } = &self.runner else { return false };
+        let mut has_changed = false;
+        while self.n_bytes() > n_bytes {
+            let Some(halved) = current(network).halved(&self.graph) else { break };
+            *network.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(halved);
+            has_changed = true;
+        }
+        has_changed
     }
 
     pub(crate) fn device(&self) -> &Device {
@@ -228,10 +243,15 @@ impl ResidentPlane {
                     None => displaced.remove(name).map(|tensor| Arc::new(tensor.into_data())),
                 });
                 let tensors = tensors.collect();
-                Theta::Cpu(self.device.run(|| Arc::clone(network).point(tensors)))
+                let network = current(network);
+                Theta::Cpu(self.device.run(|| network.point(tensors)))
             }
         }
     }
+}
+
+fn current(network: &RwLock<Arc<cpu::Network>>) -> Arc<cpu::Network> {
+    Arc::clone(&network.read().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl DeviceTensor {

@@ -366,4 +366,18 @@ fn every_operation_may_move_between_threads() {
     moves(|| store.find_points(&record, "a"));
     moves(|| store.write_tile(&record, &tile, &[]));
     moves(|| store.committed_tiles(&record));
+    let record = crate::trajectory::tests::new_trajectory("t");
+    let (id, axes) = (&record.id, crate::trajectory::tests::axes());
+    moves(|| store.create_trajectory(&record));
+    moves(|| store.get_trajectory(id));
+    moves(|| store.list_trajectories(&page));
+    moves(|| store.trajectory_ids());
+    moves(|| store.delete_trajectory(&record));
+    moves(|| store.delete_damaged_trajectory(id));
+    moves(|| store.put_gram_tile(&record, 0, &[]));
+    moves(|| store.load_gram(&record));
+    moves(|| store.put_trajectory_axes(&record, &axes));
+    moves(|| store.find_trajectory_axes(&record));
+    moves(|| store.stop_values(&record));
+    moves(|| store.put_trajectory_result(&record, &axes, &[]));
 }

@@ -10,22 +10,26 @@
 //! runs/ID/metrics/EPOCH.jsonl
 //! surfaces/ID.zarr/...                      zarr.json
 //! changes/ID.INCARNATION/NNNNNNNN.json      what became of that surface, from 1; the last entry tells everything
+//! trajectories/ID.job/INCARNATION/...       trajectory.json
+//! trajectories/ID.zarr/...                  what it came to
 //! points/KEY/ID                             a hint: which surfaces may hold values of KEY
 //! leases/coordinator/N...N.json             who leads, in 20 digits; the entry with the highest number counts
 //! store.json                                in buckets only
 //! ```
 //!
 //! A file that stands on the right is put last and is the commit: without it, the rest does not exist. A surface's
-//! record, its changes and the entries of the lease are put where there is nothing, and never replaced; a surface whose
-//! last change is `deleted` does not exist either, whatever is left of it. `directions/DIGEST.json` marks a direction
-//! that a user gave, which is kept although no surface names it. `store.json` says only that conditional writes were
-//! seen to be honoured.
+//! record, its changes and the entries of the lease are put where there is nothing, and never replaced; a surface
+//! whose last change is `deleted` does not exist either, whatever is left of it. `directions/DIGEST.json` marks a
+//! direction that a user gave, which is kept although nothing names it. What is computed for a trajectory lies under
+//! its incarnation: `gram/NNNNNNNN.f64` the sums of a tile of the Gram matrix, float64 in little-endian order;
+//! `axes.json` what was made of them; `stops/NNNN.json` the values at a stop; `outcome.json` how it ended.
+//! `store.json` says only that conditional writes were seen to be honoured.
 
 use std::fmt;
 use std::str::FromStr;
 
 use object_store::path::Path;
-use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, RunId, Split, SurfaceId};
+use relief_core::{CheckpointId, CheckpointName, DatasetId, Digest, NetworkId, RunId, Split, SurfaceId, TrajectoryId};
 
 use crate::split::SampleStorage;
 
@@ -176,11 +180,11 @@ pub(crate) fn epoch_of(path: &Path, suffix: &str) -> Option<u32> {
     path.filename()?.strip_suffix(suffix)?.parse().ok()
 }
 
-/// What the name of a surface's group has after the id.
-pub(crate) const SURFACE_SUFFIX: &str = ".zarr";
+/// What the name of a Zarr group has after the id.
+pub(crate) const GROUP_SUFFIX: &str = ".zarr";
 
 pub(crate) fn surface(id: &SurfaceId) -> Path {
-    collection(SurfaceId::COLLECTION).join(format!("{}{SURFACE_SUFFIX}", id.as_str()))
+    collection(SurfaceId::COLLECTION).join(format!("{}{GROUP_SUFFIX}", id.as_str()))
 }
 
 pub(crate) fn surface_record(id: &SurfaceId) -> Path {
@@ -209,6 +213,61 @@ pub(crate) fn change(id: &SurfaceId, incarnation: &str, number: u64) -> Path {
     change_log(id, incarnation).join(format!("{number:08}.json"))
 }
 
+/// What the name of a trajectory's record and of the parts of its work has after the id: no id, with any suffix, is
+/// then taken for another one with another suffix.
+pub(crate) const JOB_SUFFIX: &str = ".job";
+
+fn trajectory(id: &TrajectoryId, suffix: &str) -> Path {
+    collection(TrajectoryId::COLLECTION).join(format!("{}{suffix}", id.as_str()))
+}
+
+pub(crate) fn trajectory_job(id: &TrajectoryId) -> Path {
+    trajectory(id, JOB_SUFFIX)
+}
+
+pub(crate) fn trajectory_record(id: &TrajectoryId) -> Path {
+    trajectory_job(id).join("trajectory.json")
+}
+
+/// What was computed for the incarnation of a trajectory.
+pub(crate) fn trajectory_work(id: &TrajectoryId, incarnation: &str) -> Path {
+    trajectory_job(id).join(incarnation)
+}
+
+pub(crate) fn trajectory_outcome(id: &TrajectoryId, incarnation: &str) -> Path {
+    trajectory_work(id, incarnation).join("outcome.json")
+}
+
+pub(crate) fn trajectory_axes(id: &TrajectoryId, incarnation: &str) -> Path {
+    trajectory_work(id, incarnation).join("axes.json")
+}
+
+pub(crate) fn gram_tiles(id: &TrajectoryId, incarnation: &str) -> Path {
+    trajectory_work(id, incarnation).join("gram")
+}
+
+pub(crate) fn gram_tile(id: &TrajectoryId, incarnation: &str, idx: u64) -> Path {
+    gram_tiles(id, incarnation).join(format!("{idx:08}.f64"))
+}
+
+pub(crate) fn stops(id: &TrajectoryId, incarnation: &str) -> Path {
+    trajectory_work(id, incarnation).join("stops")
+}
+
+pub(crate) fn stop(id: &TrajectoryId, incarnation: &str, idx: usize) -> Path {
+    stops(id, incarnation).join(format!("{idx:04}.json"))
+}
+
+/// The group of what a trajectory came to.
+pub(crate) fn trajectory_group(id: &TrajectoryId) -> Path {
+    trajectory(id, GROUP_SUFFIX)
+}
+
+/// The object with the Zarr key `key` in the group `group`.
+pub(crate) fn group_object(group: Path, key: &str) -> Path {
+    key.split('/').fold(group, |path, part| path.join(part))
+}
+
 /// The history of who leads the coordinators.
 pub(crate) fn leases() -> Path {
     collection("leases").join("coordinator")
@@ -220,7 +279,12 @@ pub(crate) fn lease(sequence: u64) -> Path {
 
 /// The number that an entry of a log or of the lease is called after.
 pub(crate) fn entry_number(path: &Path) -> Option<u64> {
-    let digits = path.filename()?.strip_suffix(".json")?;
+    number_of(path, ".json")
+}
+
+/// The number in digits in front of `suffix` in the last segment of `path`.
+pub(crate) fn number_of(path: &Path, suffix: &str) -> Option<u64> {
+    let digits = path.filename()?.strip_suffix(suffix)?;
     digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
@@ -245,7 +309,7 @@ pub(crate) fn points(key: Digest) -> Path {
 
 /// The object with the Zarr key `key` in the surface's group.
 pub(crate) fn surface_object(id: &SurfaceId, key: &str) -> Path {
-    key.split('/').fold(surface(id), |path, part| path.join(part))
+    group_object(surface(id), key)
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
-//! The object store: networks, checkpoints, datasets, directions, runs and surfaces, where they lie and in which
-//! formats.
+//! The object store: networks, checkpoints, datasets, directions, runs, surfaces and trajectories, where they lie and
+//! in which formats.
 //!
 //! What holds: an object's path is made of checked ids only; a thing exists from the moment its small JSON record is
 //! put, which is the last put of its creation, so that readers never see half of it; what is read by digest has that
 //! digest; user data is checked wholly before anything is put. Values come back with the bits they were stored with.
 //! Nothing that a surface consists of is replaced by something else: its record, its tiles, the changes that it goes
-//! through and the entries of the lease that says who leads are put where there is nothing, on every backend, so that a
-//! process that was held up while another took over finds their places taken and is told so
-//! ([`StoreErrorKind::Superseded`]).
-//! Credentials of a bucket are in no error, no log and no `Debug`, and every request to one is bounded in time.
+//! through and the entries of the lease that says who leads are put where there is nothing, on every backend, so that
+//! a process that was held up while another took over finds their places taken and is told so
+//! ([`StoreErrorKind::Superseded`]). The parts of a trajectory are put in the same way, where those of no other one of
+//! its name lie. Credentials of a bucket are in no error, no log and no `Debug`, and every request to one is bounded
+//! in time.
 //!
 //! What it does not do: it executes nothing and does not know whether a checkpoint fits its network (see
 //! `relief-graph`), it keeps the entries of a lease but does not say when one has run out, it caches nothing, and no
@@ -58,6 +59,7 @@ mod store;
 mod surface;
 mod tile;
 mod timestamp;
+mod trajectory;
 mod zarr;
 
 #[cfg(test)]
@@ -88,3 +90,4 @@ pub use store::{Store, StoreAccess};
 pub use surface::{DirectionSource, Provenance, RequestMark, Reuse, SampleSource, SurfaceOutcome, SurfaceRecord};
 pub use tile::TileWrite;
 pub use timestamp::rfc3339;
+pub use trajectory::{GramTensor, TrajectoryAxesRecord, TrajectoryOutcome, TrajectoryProvenance, TrajectoryRecord};

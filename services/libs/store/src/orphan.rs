@@ -1,5 +1,6 @@
-//! What nothing needs any more: drawn directions that no surface names, hints and logs of surfaces that are gone, and
-//! what creations and deletions that were interrupted left behind.
+//! What nothing needs any more: drawn directions that no surface and no trajectory names, hints and logs of surfaces
+//! that are gone, and what creations and deletions that were interrupted, and processes that were held up, left
+//! behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -7,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use relief_core::{CheckpointId, DatasetId, Digest, NetworkId, SurfaceId};
+use relief_core::{CheckpointId, DatasetId, Digest, NetworkId, SurfaceId, TrajectoryId};
 
 use crate::error::{StoreError, StoreErrorKind};
 use crate::layout;
@@ -25,7 +26,7 @@ pub struct Collected {
     pub directions: u64,
     /// Hints at surfaces that are gone.
     pub hints: u64,
-    /// Of things without a record.
+    /// Of things without a record, or of trajectories that had the name of another one.
     pub remains: u64,
     /// Changes of surfaces that are gone.
     pub changes: u64,
@@ -48,13 +49,22 @@ impl Age {
     }
 }
 
-/// What the records of the surfaces say.
+/// What the records of the surfaces and of the trajectories say.
 #[derive(Debug, Default)]
 struct Known {
     /// The incarnation of every surface that has a record; none where that is damaged.
     surfaces: BTreeMap<SurfaceId, Option<String>>,
+    /// The same of every trajectory.
+    trajectories: BTreeMap<TrajectoryId, Option<String>>,
     /// The directions that they name.
     directions: BTreeSet<Digest>,
+}
+
+/// What a trajectory that has a record says.
+#[derive(Debug)]
+struct KnownTrajectory {
+    incarnation: String,
+    directions: Vec<Digest>,
 }
 
 impl Known {
@@ -67,8 +77,16 @@ impl Known {
         self.surfaces.insert(id, record.map(|record| record.log.incarnation));
     }
 
+    fn add_trajectory(&mut self, id: TrajectoryId, known: Option<KnownTrajectory>) {
+        let incarnation = known.map(|known| {
+            self.directions.extend(known.directions);
+            known.incarnation
+        });
+        self.trajectories.insert(id, incarnation);
+    }
+
     fn is_whole(&self) -> bool {
-        self.surfaces.values().all(Option::is_some)
+        self.surfaces.values().chain(self.trajectories.values()).all(Option::is_some)
     }
 
     /// Whether the surface that a log belongs to is gone; not where that cannot be told.
@@ -110,16 +128,23 @@ fn record_of<I: FromStr>(name: &str, path: fn(&I) -> Path) -> Option<Path> {
 }
 
 fn surface_of(name: &str) -> Option<SurfaceId> {
-    name.strip_suffix(layout::SURFACE_SUFFIX)?.parse().ok()
+    name.strip_suffix(layout::GROUP_SUFFIX)?.parse().ok()
+}
+
+fn trajectory_of(name: &str) -> Option<TrajectoryId> {
+    let job = name.strip_suffix(layout::JOB_SUFFIX);
+    job.or_else(|| name.strip_suffix(layout::GROUP_SUFFIX))?.parse().ok()
 }
 
 impl Store {
-    /// Removes the directions that were kept by [`Store::keep_direction`] only, that no surface names, and that are at least
-    /// `min_age` old by the clock of this machine; and the marks of directions that are not there.
+    /// Removes the directions that were kept by [`Store::keep_direction`] only, that no surface and no trajectory
+    /// names, and that are at least `min_age` old by the clock of this machine; and the marks of directions that are
+    /// not there. A trajectory names those of its Gram matrix and, once it has axes, those that span its plane.
     ///
-    /// Where the record of a surface cannot be read, nothing is removed. The caller holds off whatever plans surfaces
-    /// meanwhile: a direction that was kept before and is to be named by a surface that does not have its record yet would
-    /// be removed. Imports may go on through this store or its clones.
+    /// Where the record of a surface or of a trajectory, or its axes, cannot be read, nothing is removed. The caller
+    /// holds off whatever plans surfaces and trajectories or finds axes meanwhile: a direction that was kept before
+    /// and is to be named by what is not stored yet would be removed. Imports may go on through this store or its
+    /// clones.
     ///
     /// # Errors
     /// When the backend fails; what was removed until then stays so, and the next call goes on.
@@ -131,7 +156,8 @@ impl Store {
         // What might be removed is listed before the records that may need it are, which are put later.
         let directions = self.objects.list_entries(&layout::collection(layout::DIRECTIONS)).await?;
         let surfaces = by_name(self.objects.list_entries(&layout::collection(SurfaceId::COLLECTION)).await?);
-        let known = self.known_surfaces(&surfaces).await?;
+        let mut known = self.known_surfaces(&surfaces).await?;
+        self.know_trajectories(self.trajectory_ids().await?, &mut known).await?;
         let mut collected = Collected::default();
         if known.is_whole() {
             self.collect_directions(directions, &known, age, &mut collected).await?;
@@ -142,8 +168,9 @@ impl Store {
     /// Removes what is at least `min_age` old, by the clock of this machine, and
     ///
     /// - is a hint at values of a surface that is gone;
-    /// - lies where a network, a checkpoint, a dataset or a surface would, without its record, as after a creation or a
-    ///   deletion that was interrupted; things of which anything is younger stay whole;
+    /// - lies where a network, a checkpoint, a dataset, a surface or a trajectory would, without its record, as after a
+    ///   creation or a deletion that was interrupted; things of which anything is younger stay whole;
+    /// - was computed for a trajectory that is gone, although there is one of its name now;
     /// - is the log of a surface that is gone, whose last change is at least 24 h old too.
     ///
     /// Runs are left alone. All other work may go on meanwhile.
@@ -171,7 +198,83 @@ impl Store {
         self.collect_remains(by_name(list(CheckpointId::COLLECTION).await?), checkpoint, age, &mut collected).await?;
         let dataset = |name: &str| record_of(name, layout::dataset_record);
         self.collect_remains(by_name(list(DatasetId::COLLECTION).await?), dataset, age, &mut collected).await?;
+        let trajectories = by_name(list(TrajectoryId::COLLECTION).await?);
+        let trajectory = |name: &str| trajectory_of(name).map(|id| layout::trajectory_record(&id));
+        self.collect_former_work(&trajectories, age, &mut collected).await?;
+        self.collect_remains(trajectories, trajectory, age, &mut collected).await?;
         Ok(collected)
+    }
+
+    /// Adds to `known` what the trajectories `ids` say.
+    async fn know_trajectories(&self, ids: BTreeSet<TrajectoryId>, known: &mut Known) -> Result<(), StoreError> {
+        let reads: Vec<_> = ids.into_iter().map(|id| self.known_trajectory(id)).collect();
+        let mut reads = futures::stream::iter(reads).buffer_unordered(N_CONCURRENT);
+        while let Some(read) = reads.try_next().await? {
+            if let Some((id, trajectory)) = read {
+                known.add_trajectory(id, trajectory);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the trajectory `id` says, or none of that where its record or its axes are damaged; none at all when there
+    /// is no record.
+    async fn known_trajectory(
+        &self,
+        id: TrajectoryId,
+    ) -> Result<Option<(TrajectoryId, Option<KnownTrajectory>)>, StoreError> {
+        match self.named_by_trajectory(&id).await {
+            Ok(known) => Ok(known.map(|known| (id, Some(known)))),
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => Ok(Some((id, None))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn named_by_trajectory(&self, id: &TrajectoryId) -> Result<Option<KnownTrajectory>, StoreError> {
+        let Some(record) = self.created_trajectory(id).await? else { return Ok(None) };
+        let axes = self.find_trajectory_axes(&record).await?;
+        let mut directions = record.provenance.directions;
+        directions.extend(axes.into_iter().flat_map(|axes| axes.directions));
+        Ok(Some(KnownTrajectory { incarnation: record.incarnation, directions }))
+    }
+
+    /// Removes what lies under other incarnations of trajectories than those that there are. What cannot be read keeps
+    /// all that lies under its name.
+    async fn collect_former_work(
+        &self,
+        trajectories: &BTreeMap<String, Vec<ObjectEntry>>,
+        age: Age,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        for (name, entries) in trajectories {
+            let Some(id) = name.strip_suffix(layout::JOB_SUFFIX).and_then(|id| id.parse::<TrajectoryId>().ok()) else {
+                continue;
+            };
+            let record = layout::trajectory_record(&id);
+            let mut by_incarnation = BTreeMap::<&str, Vec<ObjectEntry>>::new();
+            for entry in entries.iter().filter(|entry| entry.path != record) {
+                if let [_, _, incarnation, _, ..] = segments(entry)[..] {
+                    by_incarnation.entry(incarnation).or_default().push(entry.clone());
+                }
+            }
+            by_incarnation.retain(|_, parts| age.is_reached(parts));
+            if by_incarnation.is_empty() {
+                continue;
+            }
+            let there = match self.created_trajectory(&id).await {
+                Ok(Some(there)) => there,
+                // Where there is no record at all, everything is remains.
+                Ok(None) => continue,
+                Err(error) if error.kind() == StoreErrorKind::Corrupt => continue,
+                Err(error) => return Err(error),
+            };
+            for (_, parts) in by_incarnation.into_iter().filter(|(incarnation, _)| *incarnation != there.incarnation) {
+                collected.remains += parts.len() as u64;
+                collected.n_bytes += n_bytes(&parts);
+                self.objects.delete_all(&layout::trajectory_job(&id), paths(parts)).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn known_surfaces(&self, groups: &BTreeMap<String, Vec<ObjectEntry>>) -> Result<Known, StoreError> {
@@ -427,6 +530,8 @@ mod tests {
                 "networks/n/network.onnx",
                 "checkpoints/c/checkpoint.safetensors",
                 "datasets/d/train-inputs.idx",
+                "trajectories/t.job/5eed/gram/00000000.f64",
+                "trajectories/t.zarr/x/zarr.json",
             ];
             let mut kept = vec![
                 "checkpoints/whole/checkpoint.json",
@@ -443,12 +548,14 @@ mod tests {
                 "surfaces/s/x",
                 "surfaces/whole.zarr/x/c/0",
                 "surfaces/whole.zarr/zarr.json",
+                "trajectories/No id.job/x",
+                "trajectories/t/x",
             ];
             kept.sort_unstable();
             for path in remains.iter().chain(&kept) {
                 put(store, path).await;
             }
-            assert_eq!(collect(store).await, Collected { remains: 5, n_bytes: 25, ..Collected::default() });
+            assert_eq!(collect(store).await, Collected { remains: 7, n_bytes: 35, ..Collected::default() });
             assert_eq!(everything(store).await, kept);
         })
         .await;

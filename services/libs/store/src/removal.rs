@@ -52,7 +52,7 @@ impl Store {
     pub async fn complete_deletions(&self) -> Result<u64, StoreError> {
         let logs = &self.list_logs().await?;
         let names = self.objects.list_children(&layout::collection(SurfaceId::COLLECTION)).await?;
-        let ids = names.iter().filter_map(|name| name.strip_suffix(layout::SURFACE_SUFFIX)?.parse().ok());
+        let ids = names.iter().filter_map(|name| name.strip_suffix(layout::GROUP_SUFFIX)?.parse().ok());
         let reads: Vec<_> = ids.map(|id: SurfaceId| self.find_deleted(id, logs)).collect();
         let mut reads = futures::stream::iter(reads).buffer_unordered(N_CONCURRENT);
         let mut n_completed = 0;

@@ -86,6 +86,17 @@ impl Store {
         self.find_record(&layout::run_record(id)).await?.ok_or_else(|| StoreError::not_found(id))
     }
 
+    /// Checks that there is a run of that name.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub async fn check_run(&self, id: &RunId) -> Result<(), StoreError> {
+        match self.objects.exists(&layout::run_record(id)).await? {
+            true => Ok(()),
+            false => Err(StoreError::not_found(id)),
+        }
+    }
+
     /// Puts or replaces how the run stands, atomically.
     ///
     /// # Errors

@@ -163,7 +163,11 @@ const GEOMETRY: &str = "geometry";
 const REQUEST: &str = "request";
 const INCARNATION: &str = "incarnation";
 
-fn attribute(attributes: &mut Map<String, Value>, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
+pub(crate) fn attribute(
+    attributes: &mut Map<String, Value>,
+    key: &str,
+    value: &impl Serialize,
+) -> Result<(), StoreError> {
     let value = serde_json::to_value(value).map_err(|error| StoreError::invalid(key, error))?;
     attributes.insert(key.to_owned(), value);
     Ok(())
@@ -310,7 +314,7 @@ impl Store {
     /// When the backend fails.
     pub async fn surface_ids(&self) -> Result<BTreeSet<SurfaceId>, StoreError> {
         let names = self.objects.list_children(&layout::collection(SurfaceId::COLLECTION)).await?;
-        let ids = names.iter().filter_map(|name| name.strip_suffix(layout::SURFACE_SUFFIX)?.parse().ok());
+        let ids = names.iter().filter_map(|name| name.strip_suffix(layout::GROUP_SUFFIX)?.parse().ok());
         Ok(ids.collect())
     }
 
@@ -326,7 +330,7 @@ impl Store {
             Err(error @ StoreError::Corrupt { .. }) => Ok(Some(Err(error))),
             Err(error) => Err(error),
         };
-        self.list_things(SurfaceId::COLLECTION, page, layout::SURFACE_SUFFIX, get).await
+        self.list_things(SurfaceId::COLLECTION, page, layout::GROUP_SUFFIX, get).await
     }
 }
 

@@ -11,7 +11,7 @@ use crate::layout;
 use crate::object::{N_CONCURRENT, Placed};
 use crate::store::Store;
 use crate::surface::SurfaceRecord;
-use crate::zarr::{Entry, SplitArrays, SurfaceArray, SurfaceArrays};
+use crate::zarr::{Entry, SplitArrays, SurfaceArrays, ZarrArray};
 
 /// What a write of a tile found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,7 +77,7 @@ impl Store {
     async fn write_chunk(
         &self,
         id: &SurfaceId,
-        array: &SurfaceArray,
+        array: &ZarrArray,
         tile: &Tile,
         chunk: Bytes,
     ) -> Result<TileWrite, StoreError> {
@@ -154,7 +154,7 @@ impl Store {
     async fn read_chunk<T: Entry>(
         &self,
         id: &SurfaceId,
-        array: &SurfaceArray,
+        array: &ZarrArray,
         tile: &Tile,
     ) -> Result<Option<Vec<T>>, StoreError> {
         let path = layout::surface_object(id, &array.chunk_key(&tile.chunk));
@@ -203,7 +203,7 @@ impl Store {
     }
 }
 
-fn missing(id: &SurfaceId, array: &SurfaceArray, tile: &Tile) -> StoreError {
+fn missing(id: &SurfaceId, array: &ZarrArray, tile: &Tile) -> StoreError {
     let path = layout::surface_object(id, &array.chunk_key(&tile.chunk));
     StoreError::corrupt(path, "the chunk is missing although the tile is done")
 }
@@ -348,7 +348,7 @@ mod tests {
             let tile = plan.tile(1).expect("a tile");
             store.write_tile(&record, &tile, &values(&tile)).await.expect("a tile");
             let arrays = record.arrays().expect("arrays").main;
-            let path = |array: &SurfaceArray| layout::surface_object(&id(), &array.chunk_key(&tile.chunk));
+            let path = |array: &ZarrArray| layout::surface_object(&id(), &array.chunk_key(&tile.chunk));
             for (path, bytes) in [
                 (path(&arrays.flags), Some(vec![1, 9, 1, 1])),
                 (path(&arrays.flags), None),

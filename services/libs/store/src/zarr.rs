@@ -1,10 +1,11 @@
-//! Surfaces in Zarr v3: metadata and chunks as bytes, without I/O.
+//! Surfaces and trajectories in Zarr v3: metadata and chunks as bytes, without I/O.
 //!
 //! A surface is a group with the arrays `x` (nx) and `y` (ny), one chunk each, and `loss`, `squared_error`, `accuracy`
 //! (float64, fill NaN) and `flags` (uint8, fill 0) of shape (ny, nx), whose chunks are the tiles; with a second split,
-//! the same four again as `test_loss` and so on. The only codec is `bytes`,
-//! little-endian, so that every reader of Zarr opens them. Chunks are encoded here and put by the store itself: zarrs
-//! would erase a chunk that equals the fill value, and a tile of NaN is a result like any other.
+//! the same four again as `test_loss` and so on. The arrays of a trajectory have an entry per stop and one chunk. The
+//! only codec is `bytes`, little-endian, so that every reader of Zarr opens them. Chunks are encoded here and put by
+//! the store itself: zarrs would erase a chunk that equals the fill value, and a tile of NaN is a result like any
+//! other.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(crate) const METADATA: &str = "zarr.json";
 pub(crate) trait Entry: Copy {
     const SIZE: usize;
     const FILL: Self;
+    /// What builds an array of such numbers, in chunks of `chunk`.
+    fn array(shape: &[u64], chunk: &[u64]) -> ArrayBuilder;
     fn extend_native(self, bytes: &mut Vec<u8>);
     fn from_native(bytes: &[u8]) -> Option<Self>;
 }
@@ -31,6 +34,12 @@ pub(crate) trait Entry: Copy {
 impl Entry for f64 {
     const SIZE: usize = 8;
     const FILL: Self = Self::NAN;
+
+    fn array(shape: &[u64], chunk: &[u64]) -> ArrayBuilder {
+        let mut builder = ArrayBuilder::new(shape, chunk, data_type::float64(), Self::FILL);
+        builder.array_to_bytes_codec(Arc::new(BytesCodec::little()));
+        builder
+    }
 
     fn extend_native(self, bytes: &mut Vec<u8>) {
         // One NaN stands for all, so that equal results are equal bytes on every machine.
@@ -47,6 +56,12 @@ impl Entry for u8 {
     const SIZE: usize = 1;
     const FILL: Self = 0;
 
+    fn array(shape: &[u64], chunk: &[u64]) -> ArrayBuilder {
+        let mut builder = ArrayBuilder::new(shape, chunk, data_type::uint8(), Self::FILL);
+        builder.array_to_bytes_codec(Arc::new(BytesCodec::new(None)));
+        builder
+    }
+
     fn extend_native(self, bytes: &mut Vec<u8>) {
         bytes.push(self);
     }
@@ -56,16 +71,35 @@ impl Entry for u8 {
     }
 }
 
-/// One array of a surface.
-pub(crate) struct SurfaceArray {
+impl Entry for u16 {
+    const SIZE: usize = 2;
+    const FILL: Self = 0;
+
+    fn array(shape: &[u64], chunk: &[u64]) -> ArrayBuilder {
+        let mut builder = ArrayBuilder::new(shape, chunk, data_type::uint16(), Self::FILL);
+        builder.array_to_bytes_codec(Arc::new(BytesCodec::little()));
+        builder
+    }
+
+    fn extend_native(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.to_ne_bytes());
+    }
+
+    fn from_native(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self::from_ne_bytes)
+    }
+}
+
+/// One array of a surface or a trajectory.
+pub(crate) struct ZarrArray {
     array: Array<()>,
     chunk_shape: Vec<NonZeroU64>,
 }
 
 /// The arrays of a surface.
 pub(crate) struct SurfaceArrays {
-    pub(crate) x: SurfaceArray,
-    pub(crate) y: SurfaceArray,
+    pub(crate) x: ZarrArray,
+    pub(crate) y: ZarrArray,
     pub(crate) main: SplitArrays,
     /// Those of the second split, where there is one.
     pub(crate) also: Option<SplitArrays>,
@@ -73,59 +107,65 @@ pub(crate) struct SurfaceArrays {
 
 /// The arrays of one split.
 pub(crate) struct SplitArrays {
-    pub(crate) loss: SurfaceArray,
-    pub(crate) squared_error: SurfaceArray,
-    pub(crate) accuracy: SurfaceArray,
-    pub(crate) flags: SurfaceArray,
+    pub(crate) loss: ZarrArray,
+    pub(crate) squared_error: ZarrArray,
+    pub(crate) accuracy: ZarrArray,
+    pub(crate) flags: ZarrArray,
 }
 
 /// What should be impossible: metadata and chunks made of checked values that zarrs refuses.
 fn refused(error: impl ToString) -> StoreError {
-    StoreError::invalid("surface", format!("zarr refuses it: {}", error.to_string()))
+    StoreError::invalid("array", format!("zarr refuses it: {}", error.to_string()))
+}
+
+/// What the names of the second split's arrays begin with.
+pub(crate) fn prefix_of(also: Split) -> String {
+    format!("{}_", also.as_str())
 }
 
 impl SurfaceArrays {
     pub(crate) fn new(plan: &TilePlan, also: Option<Split>) -> Result<Self, StoreError> {
         let (ny, nx) = (u64::from(plan.grid().n_rows()), u64::from(plan.grid().n_columns()));
         let tile = [u64::from(plan.shape().rows), u64::from(plan.shape().columns)];
+        fn grid<T: Entry>(name: &str, shape: [u64; 2], tile: [u64; 2]) -> Result<ZarrArray, StoreError> {
+            ZarrArray::new::<T>(name, &shape, &tile, &["y", "x"])
+        }
         let split = |prefix: &str| {
-            let grid = |name: &str, is_float| {
-                SurfaceArray::new(&format!("{prefix}{name}"), &[ny, nx], &tile, &["y", "x"], is_float)
-            };
+            let name = |metric: &str| format!("{prefix}{metric}");
             Ok::<_, StoreError>(SplitArrays {
-                loss: grid("loss", true)?,
-                squared_error: grid("squared_error", true)?,
-                accuracy: grid("accuracy", true)?,
-                flags: grid("flags", false)?,
+                loss: grid::<f64>(&name("loss"), [ny, nx], tile)?,
+                squared_error: grid::<f64>(&name("squared_error"), [ny, nx], tile)?,
+                accuracy: grid::<f64>(&name("accuracy"), [ny, nx], tile)?,
+                flags: grid::<u8>(&name("flags"), [ny, nx], tile)?,
             })
         };
         Ok(Self {
-            x: SurfaceArray::new("x", &[nx], &[nx], &["x"], true)?,
-            y: SurfaceArray::new("y", &[ny], &[ny], &["y"], true)?,
+            x: ZarrArray::new::<f64>("x", &[nx], &[nx], &["x"])?,
+            y: ZarrArray::new::<f64>("y", &[ny], &[ny], &["y"])?,
             main: split("")?,
-            also: also.map(|also| split(&format!("{}_", also.as_str()))).transpose()?,
+            also: also.map(|also| split(&prefix_of(also))).transpose()?,
         })
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &SurfaceArray> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ZarrArray> {
         let splits = std::iter::once(&self.main).chain(&self.also);
         let arrays = splits.flat_map(|split| [&split.loss, &split.squared_error, &split.accuracy, &split.flags]);
         [&self.x, &self.y].into_iter().chain(arrays)
     }
 }
 
-impl SurfaceArray {
-    fn new(name: &str, shape: &[u64], chunk: &[u64], dimensions: &[&str], is_float: bool) -> Result<Self, StoreError> {
-        let mut builder = if is_float {
-            ArrayBuilder::new(shape, chunk, data_type::float64(), f64::NAN)
-        } else {
-            ArrayBuilder::new(shape, chunk, data_type::uint8(), 0_u8)
-        };
-        let codec = if is_float { BytesCodec::little() } else { BytesCodec::new(None) };
-        builder.dimension_names(Some(dimensions.iter().copied())).array_to_bytes_codec(Arc::new(codec));
+impl ZarrArray {
+    fn new<T: Entry>(name: &str, shape: &[u64], chunk: &[u64], dimensions: &[&str]) -> Result<Self, StoreError> {
+        let mut builder = T::array(shape, chunk);
+        builder.dimension_names(Some(dimensions.iter().copied()));
         let array = builder.build(Arc::new(()), &format!("/{name}")).map_err(refused)?;
         let chunk_shape = chunk.iter().map(|dim| NonZeroU64::new(*dim)).collect::<Option<_>>();
         Ok(Self { array, chunk_shape: chunk_shape.ok_or_else(|| refused("a chunk is empty"))? })
+    }
+
+    /// An array of one dimension with `n_entries` entries, at least one, in one chunk.
+    pub(crate) fn line<T: Entry>(name: &str, n_entries: usize, dimension: &str) -> Result<Self, StoreError> {
+        Self::new::<T>(name, &[n_entries as u64], &[n_entries as u64], &[dimension])
     }
 
     /// The key of the array's metadata in the group.

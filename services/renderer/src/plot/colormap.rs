@@ -1,24 +1,28 @@
-//! Colours, and the map from numbers to colours.
+//! Colours, those of a theme, and the maps from numbers to colours.
 
 use std::fmt;
+
+use super::field::Missing;
+use super::palette::{CIVIDIS, MAGMA, VIRIDIS};
+use crate::plot::{Palette, Theme};
 
 /// An opaque colour, 0xRRGGBB in sRGB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Color(pub u32);
 
 impl Color {
-    /// White.
-    pub(super) const WHITE: Self = Self(0xffffff);
-    /// Axes and text.
-    pub(super) const INK: Self = Self(0x262626);
-    /// Secondary text.
-    pub(super) const QUIET: Self = Self(0x595959);
-    /// Lines that guide the eye.
-    pub(super) const FAINT: Self = Self(0xe6e6e6);
-
     /// Returns the colour with each channel multiplied by `share`.
     pub(super) fn darkened(self, share: f64) -> Self {
         let channel = |shift: u32| (((self.0 >> shift & 0xff) as f64 * share).round() as u32) << shift;
+        Self(channel(16) | channel(8) | channel(0))
+    }
+
+    /// Returns the colour at `share` of the way to `other`, channel by channel.
+    pub(super) fn towards(self, other: Self, share: f64) -> Self {
+        let channel = |shift: u32| {
+            let [from, to] = [self, other].map(|color| f64::from(color.0 >> shift & 0xff));
+            ((from + (to - from) * share).round() as u32) << shift
+        };
         Self(channel(16) | channel(8) | channel(0))
     }
 }
@@ -29,78 +33,151 @@ impl fmt::Display for Color {
     }
 }
 
-/// Returns the colour of `share`, 0 for the least and 1 for the greatest value, in the map viridis.
-pub(super) fn viridis(share: f64) -> Color {
-    Color(VIRIDIS[viridis_idx(share)])
+/// More lines than this cannot be told apart by their colour.
+pub(super) const MOST_DISTINCT: usize = 6;
+
+/// The colours of Okabe and Ito (2008), which are told apart with any colour vision, without those too near to the red
+/// of drops or to the background.
+pub(super) fn distinct(theme: Theme, idx: usize) -> Color {
+    const ON_PAPER: [u32; MOST_DISTINCT] = [0x0072b2, 0xe69f00, 0x009e73, 0xcc79a7, 0x56b4e9, 0x000000];
+    const ON_DARK: [u32; MOST_DISTINCT] = [0x56b4e9, 0xe69f00, 0x00b985, 0xe39cc4, 0xf0e442, 0xffffff];
+    let colors = if theme == Theme::Paper { ON_PAPER } else { ON_DARK };
+    Color(colors[idx % MOST_DISTINCT])
 }
 
-/// Returns which of the map's 256 colours stands for `share`.
-pub(super) fn viridis_idx(share: f64) -> usize {
+/// The colours of a picture that stand for no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tones {
+    /// The background.
+    pub paper: Color,
+    /// Axes and text.
+    pub ink: Color,
+    /// Secondary text.
+    pub quiet: Color,
+    /// Lines that guide the eye.
+    pub faint: Color,
+    /// The loss of a curve.
+    pub loss: Color,
+    /// The accuracy of a curve.
+    pub accuracy: Color,
+    missing: [Color; 3],
+    theme: Theme,
+}
+
+impl Tones {
+    /// Returns the tones of `theme`.
+    pub(super) fn of(theme: Theme) -> Self {
+        match theme {
+            Theme::Paper => Self {
+                paper: Color(0xffffff),
+                ink: Color(0x262626),
+                quiet: Color(0x595959),
+                faint: Color(0xe6e6e6),
+                loss: Color(0x1f4fa3),
+                accuracy: Color(0xb5281e),
+                missing: [Color(0xc0c0c0), Color(0xdccfb8), Color(0xececec)],
+                theme,
+            },
+            Theme::Dark => Self {
+                paper: Color(0x16181d),
+                ink: Color(0xe8e8e8),
+                quiet: Color(0xb0b0b0),
+                faint: Color(0x33363d),
+                loss: Color(0x7fb2ff),
+                accuracy: Color(0xff8f7a),
+                missing: [Color(0x6a6a6a), Color(0x5f5644), Color(0x2b2d33)],
+                theme,
+            },
+        }
+    }
+
+    /// The colour that stands for points that cannot be drawn.
+    pub(super) fn missing(self, reason: Missing) -> Color {
+        match reason {
+            Missing::NonFinite => self.missing[0],
+            Missing::WithoutLogarithm => self.missing[1],
+            Missing::Unknown => self.missing[2],
+        }
+    }
+
+    /// The colour of a line at `share` of `palette`; the part of it that would vanish on the background is left out.
+    pub(super) fn line(self, palette: Palette, share: f64) -> Color {
+        match self.theme {
+            Theme::Paper => color(palette, 0.82 * share),
+            Theme::Dark => color(palette, 0.3 + 0.7 * share),
+        }
+    }
+
+    /// The colour of text beside a line of `color`: stronger against the background.
+    pub(super) fn text_beside(self, color: Color) -> Color {
+        match self.theme {
+            Theme::Paper => color.darkened(0.72),
+            Theme::Dark => color.towards(self.ink, 0.35),
+        }
+    }
+}
+
+/// Returns the 256 colours of `palette`, from the least to the greatest value.
+pub(super) fn map(palette: Palette) -> &'static [u32; 256] {
+    match palette {
+        Palette::Viridis => &VIRIDIS,
+        Palette::Cividis => &CIVIDIS,
+        Palette::Magma => &MAGMA,
+    }
+}
+
+/// Returns the colour of `share`, 0 for the least and 1 for the greatest value.
+pub(super) fn color(palette: Palette, share: f64) -> Color {
+    Color(map(palette)[map_idx(share)])
+}
+
+/// Returns which of a map's 256 colours stands for `share`.
+pub(super) fn map_idx(share: f64) -> usize {
     // A cast of NaN is 0.
     ((share * 256.0).floor().clamp(0.0, 255.0)) as usize
 }
-
-/// The map viridis by Nathaniel Smith, Stefan van der Walt and Eric Firing, perceptually uniform in CAM02-UCS;
-/// dedicated to the public domain (CC0) at <https://bids.github.io/colormap>.
-#[rustfmt::skip]
-pub(super) const VIRIDIS: [u32; 256] = [
-    0x440154, 0x440256, 0x450457, 0x450559, 0x46075a, 0x46085c, 0x460a5d, 0x460b5e,
-    0x470d60, 0x470e61, 0x471063, 0x471164, 0x471365, 0x481467, 0x481668, 0x481769,
-    0x48186a, 0x481a6c, 0x481b6d, 0x481c6e, 0x481d6f, 0x481f70, 0x482071, 0x482173,
-    0x482374, 0x482475, 0x482576, 0x482677, 0x482878, 0x482979, 0x472a7a, 0x472c7a,
-    0x472d7b, 0x472e7c, 0x472f7d, 0x46307e, 0x46327e, 0x46337f, 0x463480, 0x453581,
-    0x453781, 0x453882, 0x443983, 0x443a83, 0x443b84, 0x433d84, 0x433e85, 0x423f85,
-    0x424086, 0x424186, 0x414287, 0x414487, 0x404588, 0x404688, 0x3f4788, 0x3f4889,
-    0x3e4989, 0x3e4a89, 0x3e4c8a, 0x3d4d8a, 0x3d4e8a, 0x3c4f8a, 0x3c508b, 0x3b518b,
-    0x3b528b, 0x3a538b, 0x3a548c, 0x39558c, 0x39568c, 0x38588c, 0x38598c, 0x375a8c,
-    0x375b8d, 0x365c8d, 0x365d8d, 0x355e8d, 0x355f8d, 0x34608d, 0x34618d, 0x33628d,
-    0x33638d, 0x32648e, 0x32658e, 0x31668e, 0x31678e, 0x31688e, 0x30698e, 0x306a8e,
-    0x2f6b8e, 0x2f6c8e, 0x2e6d8e, 0x2e6e8e, 0x2e6f8e, 0x2d708e, 0x2d718e, 0x2c718e,
-    0x2c728e, 0x2c738e, 0x2b748e, 0x2b758e, 0x2a768e, 0x2a778e, 0x2a788e, 0x29798e,
-    0x297a8e, 0x297b8e, 0x287c8e, 0x287d8e, 0x277e8e, 0x277f8e, 0x27808e, 0x26818e,
-    0x26828e, 0x26828e, 0x25838e, 0x25848e, 0x25858e, 0x24868e, 0x24878e, 0x23888e,
-    0x23898e, 0x238a8d, 0x228b8d, 0x228c8d, 0x228d8d, 0x218e8d, 0x218f8d, 0x21908d,
-    0x21918c, 0x20928c, 0x20928c, 0x20938c, 0x1f948c, 0x1f958b, 0x1f968b, 0x1f978b,
-    0x1f988b, 0x1f998a, 0x1f9a8a, 0x1e9b8a, 0x1e9c89, 0x1e9d89, 0x1f9e89, 0x1f9f88,
-    0x1fa088, 0x1fa188, 0x1fa187, 0x1fa287, 0x20a386, 0x20a486, 0x21a585, 0x21a685,
-    0x22a785, 0x22a884, 0x23a983, 0x24aa83, 0x25ab82, 0x25ac82, 0x26ad81, 0x27ad81,
-    0x28ae80, 0x29af7f, 0x2ab07f, 0x2cb17e, 0x2db27d, 0x2eb37c, 0x2fb47c, 0x31b57b,
-    0x32b67a, 0x34b679, 0x35b779, 0x37b878, 0x38b977, 0x3aba76, 0x3bbb75, 0x3dbc74,
-    0x3fbc73, 0x40bd72, 0x42be71, 0x44bf70, 0x46c06f, 0x48c16e, 0x4ac16d, 0x4cc26c,
-    0x4ec36b, 0x50c46a, 0x52c569, 0x54c568, 0x56c667, 0x58c765, 0x5ac864, 0x5cc863,
-    0x5ec962, 0x60ca60, 0x63cb5f, 0x65cb5e, 0x67cc5c, 0x69cd5b, 0x6ccd5a, 0x6ece58,
-    0x70cf57, 0x73d056, 0x75d054, 0x77d153, 0x7ad151, 0x7cd250, 0x7fd34e, 0x81d34d,
-    0x84d44b, 0x86d549, 0x89d548, 0x8bd646, 0x8ed645, 0x90d743, 0x93d741, 0x95d840,
-    0x98d83e, 0x9bd93c, 0x9dd93b, 0xa0da39, 0xa2da37, 0xa5db36, 0xa8db34, 0xaadc32,
-    0xaddc30, 0xb0dd2f, 0xb2dd2d, 0xb5de2b, 0xb8de29, 0xbade28, 0xbddf26, 0xc0df25,
-    0xc2df23, 0xc5e021, 0xc8e020, 0xcae11f, 0xcde11d, 0xd0e11c, 0xd2e21b, 0xd5e21a,
-    0xd8e219, 0xdae319, 0xdde318, 0xdfe318, 0xe2e418, 0xe5e419, 0xe7e419, 0xeae51a,
-    0xece51b, 0xefe51c, 0xf1e51d, 0xf4e61e, 0xf6e620, 0xf8e621, 0xfbe723, 0xfde725,
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_map_grows_lighter_throughout() {
+    fn the_maps_grow_lighter_throughout() {
         let luminance = |color: u32| {
             let channel = |shift: u32| (f64::from(color >> shift & 0xff) / 255.0).powf(2.2);
             0.2126 * channel(16) + 0.7152 * channel(8) + 0.0722 * channel(0)
         };
-        assert!(VIRIDIS.windows(8).all(|window| luminance(window[0]) < luminance(window[7])));
+        for palette in Palette::ALL {
+            let is_rising = |window: &[u32]| luminance(window[0]) < luminance(window[7]);
+            assert!(map(palette).windows(8).all(is_rising), "{palette}");
+        }
     }
 
     #[test]
     fn shares_outside_are_clamped() {
-        assert_eq!(viridis(-1.0), Color(0x440154));
-        assert_eq!(viridis(2.0), Color(0xfde725));
-        assert_eq!(viridis(f64::NAN), Color(0x440154));
+        assert_eq!(color(Palette::Viridis, -1.0), Color(0x440154));
+        assert_eq!(color(Palette::Viridis, 2.0), Color(0xfde725));
+        assert_eq!(color(Palette::Viridis, f64::NAN), Color(0x440154));
+    }
+
+    #[test]
+    fn lines_stand_out_from_the_background() {
+        let lightness = |color: Color| (color.0 >> 16 & 0xff) + (color.0 >> 8 & 0xff) + (color.0 & 0xff);
+        for theme in Theme::ALL {
+            let tones = Tones::of(theme);
+            for palette in Palette::ALL {
+                for share in [0.0, 0.5, 1.0] {
+                    let apart = lightness(tones.line(palette, share)).abs_diff(lightness(tones.paper));
+                    assert!(apart > 120, "{theme} {palette} {share}: {apart}");
+                }
+            }
+        }
     }
 
     #[test]
     fn colours_are_written_as_in_css() {
         assert_eq!(Color(0x0a00ff).to_string(), "#0a00ff");
         assert_eq!(Color(0x806432).darkened(0.5), Color(0x403219));
+        assert_eq!(Color(0x000000).towards(Color(0xff8040), 0.5), Color(0x804020));
     }
 }

@@ -2,23 +2,25 @@
 
 use relief_core::{PointFlag, SplitValues, SurfaceValues};
 
+use super::bar;
 use super::colormap::Color;
 use super::field::{Field, Missing, Range};
 use super::frame::{self, Frame, Side, WIDTH};
 use super::note::{self, Note};
 use super::number::short;
-use super::scene::{Anchor, Point, Rect, Scene, Size, Stroke, TextStyle};
+use super::scene::{Anchor, Drawing, Point, Rect, Scene, Size, Stroke, TextStyle};
 use super::tick::{self, Ticks};
 use crate::plot::{LossScale, PlotError, PlotSpec};
 
-const LOSS_COLOR: Color = Color(0x1f4fa3);
-const ACCURACY_COLOR: Color = Color(0xb5281e);
-const LINE_WIDTH: f64 = 1.7;
-const AREA_HEIGHT: f64 = 350.0;
+/// The width of lines.
+pub(super) const LINE_WIDTH: f64 = 1.7;
+/// The height of the area.
+pub(super) const AREA_HEIGHT: f64 = 350.0;
 const PADDING: f64 = 0.04;
 const LEGEND_SIZE: f64 = 12.5;
 const LEGEND_SAMPLE: f64 = 24.0;
-const DASH: (f64, f64) = (5.0, 3.5);
+/// The dashes and gaps of secondary lines.
+pub(super) const DASH: (f64, f64) = (5.0, 3.5);
 
 /// One split as it is drawn.
 struct Line<'a> {
@@ -28,9 +30,10 @@ struct Line<'a> {
     dash: Option<(f64, f64)>,
 }
 
-/// Draws the curve of `values` as SVG.
-pub(super) fn draw(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -> Result<String, PlotError> {
-    let mut scene = Scene::new()?;
+/// Draws the curve of `values`.
+pub(super) fn draw(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -> Result<Drawing, PlotError> {
+    let mut scene = Scene::new(spec.theme)?;
+    let tones = scene.tones;
     let n_points = field.n_columns();
     let x = Range { lo: field.x[0], hi: field.x[n_points - 1] }.widened();
     let also = values.also.as_ref().map(|split| (split, Field::new(values, split, spec).ok()));
@@ -56,17 +59,17 @@ pub(super) fn draw(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -
 
     draw_gaps(&mut scene, &frame, field);
     draw_guides(&mut scene, &frame, &loss_ticks);
-    let mut entries = vec![(spec.loss_label.as_str(), Stroke::solid(LOSS_COLOR, LINE_WIDTH))];
+    let mut entries = vec![(spec.loss_label.as_str(), Stroke::solid(tones.loss, LINE_WIDTH))];
     if let Some((range, ticks)) = &accuracy_axis {
         let frame = Frame { y: *range, ..frame };
         for (line, accuracies) in lines.iter().zip(&accuracies) {
-            draw_line(&mut scene, &frame, field.x, accuracies, line.stroke(ACCURACY_COLOR));
+            draw_line(&mut scene, &frame, field.x, accuracies, line.stroke(tones.accuracy));
         }
-        frame::draw_side_axis(&mut scene, &frame, Side::Right, ticks, &spec.accuracy_label, ACCURACY_COLOR);
-        entries.push((spec.accuracy_label.as_str(), Stroke::solid(ACCURACY_COLOR, LINE_WIDTH)));
+        frame::draw_side_axis(&mut scene, &frame, Side::Right, ticks, &spec.accuracy_label, tones.accuracy);
+        entries.push((spec.accuracy_label.as_str(), Stroke::solid(tones.accuracy, LINE_WIDTH)));
     }
     if lines.len() > 1 {
-        entries.extend(lines.iter().map(|line| (line.split.split.as_str(), line.stroke(Color::INK))));
+        entries.extend(lines.iter().map(|line| (line.split.split.as_str(), line.stroke(tones.ink))));
     }
     if legend {
         draw_legend(&mut scene, &entries, right, header + LEGEND_SIZE - 1.0);
@@ -74,10 +77,10 @@ pub(super) fn draw(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -
     for line in &lines {
         let Some(field) = line.field else { continue };
         let losses: Vec<Option<f64>> = field.positions.iter().map(|position| position.ok()).collect();
-        draw_line(&mut scene, &frame, field.x, &losses, line.stroke(LOSS_COLOR));
+        draw_line(&mut scene, &frame, field.x, &losses, line.stroke(tones.loss));
     }
     frame::draw_box(&mut scene, area);
-    frame::draw_side_axis(&mut scene, &frame, Side::Left, &loss_ticks, &spec.loss_label, LOSS_COLOR);
+    frame::draw_side_axis(&mut scene, &frame, Side::Left, &loss_ticks, &bar::loss_label(shown, spec), tones.loss);
     let x_ticks = frame::horizontal_ticks(&scene, x, right - left);
     let below = frame::draw_bottom_axis(&mut scene, &frame, &x_ticks, &spec.x_label);
 
@@ -94,7 +97,8 @@ pub(super) fn draw(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -
         note::described(&notes),
     );
     let title = spec.title.as_deref().unwrap_or(&spec.loss_label);
-    Ok(scene.into_svg(Size { width: WIDTH, height }, spec.width, title, &description))
+    let size = Size { width: WIDTH, height };
+    Ok(scene.into_drawing(size, spec.width, title, &description).with_hover(frame))
 }
 
 impl Line<'_> {
@@ -124,7 +128,7 @@ fn notes(shown: &Field<'_>, lines: &[Line<'_>]) -> Vec<Note> {
 }
 
 /// What of the loss scale is shown, and its ticks. A linear scale that comes near zero begins there.
-fn loss_axis(field: &Field<'_>) -> (Range, Ticks) {
+pub(super) fn loss_axis(field: &Field<'_>) -> (Range, Ticks) {
     let mut range = field.range.widened();
     if field.scale == LossScale::Linear && range.lo >= 0.0 && range.lo < 0.3 * range.hi {
         range.lo = 0.0;
@@ -139,14 +143,14 @@ fn loss_axis(field: &Field<'_>) -> (Range, Ticks) {
 }
 
 /// The accuracies where the loss is finite: elsewhere an argmax over NaN says nothing.
-fn accuracies(values: &SplitValues) -> Vec<Option<f64>> {
+pub(super) fn accuracies(values: &SplitValues) -> Vec<Option<f64>> {
     let points = values.accuracy.iter().zip(&values.flags);
     points.map(|(accuracy, flag)| Some(*accuracy).filter(|it| it.is_finite() && *flag == PointFlag::Finite)).collect()
 }
 
 /// What of the accuracy scale is shown, and its ticks: all of it, unless accuracies differ by little. None if no
 /// accuracy is known.
-fn accuracy_axis(accuracies: &[Option<f64>]) -> Option<(Range, Ticks)> {
+pub(super) fn accuracy_axis(accuracies: &[Option<f64>]) -> Option<(Range, Ticks)> {
     let known = accuracies.iter().flatten().copied();
     let (lo, hi) = known.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), value| (lo.min(value), hi.max(value)));
     if lo > hi {
@@ -177,26 +181,28 @@ fn draw_gaps(scene: &mut Scene, frame: &Frame, field: &Field<'_>) {
                 _ => rects.push(Rect { left, right, ..frame.area }),
             }
         }
-        scene.fill(&rects, note::missing_color(reason));
+        let color = scene.tones.missing(reason);
+        scene.fill(&rects, color);
     }
 }
 
-fn draw_guides(scene: &mut Scene, frame: &Frame, ticks: &Ticks) {
+/// Draws lines at the ticks of the vertical axis, and where the coefficient is 0.
+pub(super) fn draw_guides(scene: &mut Scene, frame: &Frame, ticks: &Ticks) {
     let Rect { left, right, top, bottom } = frame.area;
     for tick in &ticks.major {
         let y = frame.y(tick.position);
-        scene.line(Point { x: left, y }, Point { x: right, y }, Stroke::solid(Color::FAINT, 0.8));
+        scene.line(Point { x: left, y }, Point { x: right, y }, Stroke::solid(scene.tones.faint, 0.8));
     }
     if frame.x.lo < 0.0 && 0.0 < frame.x.hi {
         let x = frame.x(0.0);
-        let stroke = Stroke { color: Color::QUIET, width: 0.8, dash: Some((3.0, 3.0)) };
+        let stroke = Stroke { color: scene.tones.quiet, width: 0.8, dash: Some((3.0, 3.0)) };
         scene.line(Point { x, y: top }, Point { x, y: bottom }, stroke);
     }
 }
 
 /// Draws a line through the points that have a value, broken where one has none, cut where it leaves the area. A point
 /// without neighbours is a dot.
-fn draw_line(scene: &mut Scene, frame: &Frame, x: &[f64], values: &[Option<f64>], stroke: Stroke) {
+pub(super) fn draw_line(scene: &mut Scene, frame: &Frame, x: &[f64], values: &[Option<f64>], stroke: Stroke) {
     let points: Vec<Option<Point>> =
         x.iter().zip(values).map(|(x, value)| value.map(|value| frame.point(*x, value))).collect();
     for run in points.chunk_by(|a, b| a.is_some() && b.is_some()) {
@@ -237,12 +243,12 @@ fn below(line: &[Point], top: f64) -> Vec<Vec<Point>> {
 }
 
 /// Draws line samples with the names of `entries`, without their units, ending at `right`.
-fn draw_legend(scene: &mut Scene, entries: &[(&str, Stroke)], right: f64, base: f64) {
+pub(super) fn draw_legend(scene: &mut Scene, entries: &[(&str, Stroke)], right: f64, base: f64) {
     let mut x = right;
     for (label, stroke) in entries.iter().rev() {
         let name = label.split(" (").next().unwrap_or(label);
         let name = scene.typeface.fit(name, LEGEND_SIZE, 180.0);
-        scene.text(&name, Point { x, y: base }, TextStyle::level(LEGEND_SIZE, Color::INK, Anchor::End));
+        scene.text(&name, Point { x, y: base }, TextStyle::level(LEGEND_SIZE, scene.tones.ink, Anchor::End));
         x -= scene.typeface.width(&name, LEGEND_SIZE) + 7.0;
         let y = base - 0.5 * scene.typeface.cap_height(LEGEND_SIZE);
         scene.line(Point { x: x - LEGEND_SAMPLE, y }, Point { x, y }, *stroke);

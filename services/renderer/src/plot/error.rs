@@ -1,6 +1,6 @@
 //! Why a picture cannot be drawn.
 
-use crate::plot::PlotKind;
+use crate::plot::{PlotFormat, PlotKind};
 
 /// Why a picture cannot be drawn. Each message names the field and what would be right.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,153 @@ pub enum PlotError {
         width: u32,
         /// The ratio given.
         pixel_ratio: f64,
+    },
+    /// The camera's azimuth is out of range.
+    #[error("azimuth is {azimuth} degrees; it must be -360 to 360")]
+    Azimuth {
+        /// The azimuth given, in degrees.
+        azimuth: f64,
+    },
+    /// The camera's elevation is out of range.
+    #[error("elevation is {elevation} degrees; it must be 0 (level) to 90 (from above)")]
+    Elevation {
+        /// The elevation given, in degrees.
+        elevation: f64,
+    },
+    /// The GIF would be too large.
+    #[error("width is {width} px; a GIF has {most} at most")]
+    AnimationWidth {
+        /// The width given, in pixels.
+        width: u32,
+        /// The widest that is drawn, in pixels.
+        most: u32,
+    },
+    /// The format does not suit the kind.
+    #[error("format is {format}, which a {kind} does not have; choose the kind surface")]
+    KindOfFormat {
+        /// The format asked for.
+        format: PlotFormat,
+        /// The kind of picture asked for.
+        kind: PlotKind,
+    },
+    /// A curve has no such format.
+    #[error("format is {format}; a curve is drawn as SVG, PNG, PDF or HTML")]
+    CurveFormat {
+        /// The format asked for.
+        format: PlotFormat,
+    },
+    /// A trajectory has no such format.
+    #[error("format is {format}; a trajectory is drawn as SVG, PNG, PDF, HTML or GIF")]
+    TrajectoryFormat {
+        /// The format asked for.
+        format: PlotFormat,
+    },
+    /// A run has no such format.
+    #[error("format is {format}; a run is drawn as SVG, PNG, PDF or HTML")]
+    RunFormat {
+        /// The format asked for.
+        format: PlotFormat,
+    },
+    /// There is no run, or more than can be told apart.
+    #[error("runs holds {n_runs} runs; it must hold 1 to {most}")]
+    NumberOfRuns {
+        /// The number of runs given.
+        n_runs: usize,
+        /// The most that can be told apart.
+        most: usize,
+    },
+    /// A run has no epoch.
+    #[error("runs[{run_idx}].epochs is empty; it must hold 1 epoch or more")]
+    EmptyRun {
+        /// Which run.
+        run_idx: usize,
+    },
+    /// The epochs of a run do not rise.
+    #[error("runs[{run_idx}].epochs[{epoch_idx}].epoch is {epoch}; it must be a finite number above the one before")]
+    RunEpoch {
+        /// Which run.
+        run_idx: usize,
+        /// Which of its epochs.
+        epoch_idx: usize,
+        /// The number given.
+        epoch: f64,
+    },
+    /// None of the values of runs can be drawn on the scale.
+    #[error("none of the {n_values} {values} {lack}; there is nothing to draw")]
+    NoRunValue {
+        /// What the values are.
+        values: &'static str,
+        /// How many there are.
+        n_values: usize,
+        /// What they lack.
+        lack: &'static str,
+    },
+    /// Several surfaces have no such format.
+    #[error("format is {format}; several surfaces are drawn as SVG, PNG or PDF")]
+    SurfacesFormat {
+        /// The format asked for.
+        format: PlotFormat,
+    },
+    /// There is no surface, or more than have room in one picture.
+    #[error("surfaces holds {n_surfaces} surfaces; it must hold 1 to {most}")]
+    NumberOfSurfaces {
+        /// The number of surfaces given.
+        n_surfaces: usize,
+        /// The most that have room.
+        most: usize,
+    },
+    /// There is no column of panels, or more than have room.
+    #[error("n_columns is {n_columns}; it must be 1 to {most}")]
+    Columns {
+        /// The number of columns asked for.
+        n_columns: u32,
+        /// The most that have room.
+        most: u32,
+    },
+    /// Surfaces that are no curves are to be drawn over each other.
+    #[error("layout is overlay or band, which only curves have, but kind is {kind}; choose panels")]
+    LayoutOfKind {
+        /// The kind of picture asked for.
+        kind: PlotKind,
+    },
+    /// One curve has no spread.
+    #[error("surfaces holds 1 curve; a band is of 2 or more: choose overlay")]
+    BandOfOne,
+    /// Curves of a band are not of one grid.
+    #[error(
+        "surfaces[{surface_idx}] is over {points}, but surfaces[0] over {first}; a band needs one grid: choose overlay"
+    )]
+    BandGrid {
+        /// Which surface.
+        surface_idx: usize,
+        /// Its grid, min:max:count.
+        points: String,
+        /// The grid of the first.
+        first: String,
+    },
+    /// One of several surfaces cannot be drawn.
+    #[error("surfaces[{surface_idx}]: {source}")]
+    OfSurface {
+        /// Which surface.
+        surface_idx: usize,
+        /// Why.
+        source: Box<Self>,
+    },
+    /// The picture would be too high.
+    #[error(
+        "the picture would be {height:.0} pixels high; it has {most} at most: choose more columns or a smaller width"
+    )]
+    TooHigh {
+        /// Its height in pixels.
+        height: f64,
+        /// The most that it has.
+        most: f64,
+    },
+    /// The surface has points, but no cell.
+    #[error("no cell has four corners that can be drawn, of {n_points} points that can; there is no surface yet")]
+    NoCell {
+        /// The number of points that can be drawn.
+        n_points: usize,
     },
     /// The limit of the losses is no number.
     #[error("loss_max is {loss_max}; it must be a finite number")]
@@ -104,6 +251,46 @@ pub enum PlotError {
         /// The number of finite losses.
         n_finite: usize,
     },
+    /// A trajectory is to be drawn over something else than contours.
+    #[error("kind is {kind}; a trajectory is drawn over a contour")]
+    TrajectoryKind {
+        /// The kind of picture asked for.
+        kind: PlotKind,
+    },
+    /// There is no path, or more than can be told apart.
+    #[error("paths holds {n_paths} paths; it must hold 1 to {most}")]
+    NumberOfPaths {
+        /// The number of paths given.
+        n_paths: usize,
+        /// The most that can be told apart.
+        most: usize,
+    },
+    /// A path has no point.
+    #[error("paths[{path_idx}].points is empty; it must hold 1 point or more")]
+    EmptyPath {
+        /// Which path.
+        path_idx: usize,
+    },
+    /// A number of a path's point is out of range.
+    #[error("paths[{path_idx}].points[{point_idx}].{field} is {value}; it must be {right}")]
+    PathPoint {
+        /// Which path.
+        path_idx: usize,
+        /// Which of its points.
+        point_idx: usize,
+        /// The name of the number.
+        field: &'static str,
+        /// The number given.
+        value: f64,
+        /// What would be right.
+        right: &'static str,
+    },
+    /// A share of the variation is out of range.
+    #[error("explained holds {share}; it must hold shares from 0 to 1")]
+    Explained {
+        /// The share given.
+        share: f64,
+    },
     /// The embedded typeface cannot be read.
     #[error("reading the embedded typeface failed")]
     Typeface(#[source] ttf_parser::FaceParsingError),
@@ -118,6 +305,21 @@ pub enum PlotError {
         /// The height in device pixels.
         height: u32,
     },
+    /// The PDF cannot be made.
+    #[error("making the PDF failed: {reason}")]
+    Pdf {
+        /// What the converter said.
+        reason: String,
+    },
+    /// The GIF cannot be encoded.
+    #[error("encoding the GIF failed: {reason}")]
+    Gif {
+        /// What the encoder said.
+        reason: String,
+    },
+    /// Values cannot be compressed.
+    #[error("compressing the values failed")]
+    Compress(#[source] std::io::Error),
     /// The PNG cannot be encoded.
     #[error("encoding the PNG failed: {reason}")]
     Png {

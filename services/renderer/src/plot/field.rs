@@ -85,6 +85,8 @@ pub(super) struct Field<'a> {
     pub losses: Range,
     /// The limit, if losses are above it.
     pub clip: Option<Clip>,
+    /// The middle one of the positions that can be drawn.
+    pub median: f64,
     /// The scale.
     pub scale: LossScale,
 }
@@ -92,13 +94,28 @@ pub(super) struct Field<'a> {
 impl<'a> Field<'a> {
     /// Returns what of one split of `values`, whose shape is right, can be drawn on the scale of `spec`.
     pub(super) fn new(values: &'a SurfaceValues, split: &SplitValues, spec: &PlotSpec) -> Result<Self, PlotError> {
-        let points = split.loss.iter().zip(&split.flags);
-        let positions: Vec<_> = points.map(|(loss, flag)| position(*loss, *flag, spec.scale)).collect();
-        let drawn = split.loss.iter().zip(&positions).filter(|(_, position)| position.is_ok());
-        let mut losses: Vec<f64> = drawn.map(|(loss, _)| *loss).collect();
+        let fields = Self::together(&[(values, split)], spec)?;
+        fields.into_iter().next().ok_or(PlotError::NoPoints)
+    }
+
+    /// Returns the same of several surfaces on one scale: what of it is drawn, where it is clipped and the middle
+    /// position are those of all of them together.
+    pub(super) fn together(
+        surfaces: &[(&'a SurfaceValues, &SplitValues)],
+        spec: &PlotSpec,
+    ) -> Result<Vec<Self>, PlotError> {
+        let positions: Vec<Vec<Result<f64, Missing>>> = surfaces
+            .iter()
+            .map(|(_, split)| {
+                let points = split.loss.iter().zip(&split.flags);
+                points.map(|(loss, flag)| position(*loss, *flag, spec.scale)).collect()
+            })
+            .collect();
+        let points = surfaces.iter().flat_map(|(_, split)| &split.loss).zip(positions.iter().flatten());
+        let mut losses: Vec<f64> = points.filter(|(_, position)| position.is_ok()).map(|(loss, _)| *loss).collect();
         losses.sort_by(f64::total_cmp);
         let (Some(least), Some(greatest)) = (losses.first().copied(), losses.last().copied()) else {
-            return Err(nothing(&positions));
+            return Err(nothing(&positions.concat()));
         };
         let limit = match (spec.loss_max, spec.scale) {
             (Some(loss_max), _) if loss_max <= least => return Err(PlotError::LossMaxTooLow { loss_max, least }),
@@ -113,8 +130,20 @@ impl<'a> Field<'a> {
         });
         let scaled = |loss: f64| if spec.scale == LossScale::Log { loss.log10() } else { loss };
         let range = Range { lo: scaled(least), hi: scaled(clip.map_or(greatest, |clip| clip.limit)) };
+        // The logarithm keeps the order.
+        let median = scaled(losses[losses.len() / 2]);
         let losses = Range { lo: least, hi: greatest };
-        Ok(Self { x: &values.x, y: &values.y, positions, range, losses, clip, scale: spec.scale })
+        let field = |((values, _), positions): (&(&'a SurfaceValues, _), _)| Self {
+            x: &values.x,
+            y: &values.y,
+            positions,
+            range,
+            losses,
+            clip,
+            median,
+            scale: spec.scale,
+        };
+        Ok(surfaces.iter().zip(positions).map(field).collect())
     }
 
     /// Returns the field with room on its scale for `other`, clipped where both are.
@@ -127,7 +156,7 @@ impl<'a> Field<'a> {
         let end = |field: &Self| field.clip.map_or(field.losses.hi, |clip| clip.limit);
         let limit = end(self).max(end(other));
         let clip = (n_points > 0).then_some(Clip { limit, greatest: losses.hi, n_points });
-        Self { x: self.x, y: self.y, positions: self.positions.clone(), range, losses, clip, scale: self.scale }
+        Self { positions: self.positions.clone(), range, losses, clip, ..*self }
     }
 
     /// The number of columns.

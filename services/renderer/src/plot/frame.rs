@@ -66,8 +66,14 @@ pub(super) fn horizontal_ticks(scene: &Scene, range: Range, width: f64) -> Ticks
     choices.into_iter().find(has_room).unwrap_or_else(|| tick::linear(range.lo, range.hi, 1))
 }
 
-fn widest_label(scene: &Scene, ticks: &Ticks) -> f64 {
+/// The width of the widest label of `ticks`.
+pub(super) fn widest_label(scene: &Scene, ticks: &Ticks) -> f64 {
     ticks.major.iter().map(|tick| scene.typeface.width(&tick.label, TICK_SIZE)).fold(0.0, f64::max)
+}
+
+/// The room that the ticks of a vertical axis take beside the area.
+pub(super) fn vertical_ticks_width(scene: &Scene, ticks: &Ticks) -> f64 {
+    (MAJOR_LENGTH + TICK_GAP + widest_label(scene, ticks)).ceil()
 }
 
 /// The room that a vertical axis with its label takes beside the area, the margin included.
@@ -85,16 +91,27 @@ pub(super) fn draw_header(
 ) -> f64 {
     let centre = 0.5 * (left + right);
     let room = 2.0 * (centre - MARGIN).min(WIDTH - MARGIN - centre);
+    draw_centred_header(scene, title, subtitle, centre, room)
+}
+
+/// Draws the title and a quiet line below it around `centre`, at most `room` wide; returns the least y below both.
+pub(super) fn draw_centred_header(
+    scene: &mut Scene,
+    title: Option<&str>,
+    subtitle: Option<&str>,
+    centre: f64,
+    room: f64,
+) -> f64 {
     let mut y = MARGIN;
     for line in scene.typeface.wrap(title.unwrap_or_default(), TITLE_SIZE, room, 3) {
         y += 1.05 * TITLE_SIZE;
-        scene.text(&line, Point { x: centre, y }, TextStyle::level(TITLE_SIZE, Color::INK, Anchor::Middle));
+        scene.text(&line, Point { x: centre, y }, TextStyle::level(TITLE_SIZE, scene.tones.ink, Anchor::Middle));
         y += 0.3 * TITLE_SIZE;
     }
     if let Some(subtitle) = subtitle {
         y += 1.1 * SUBTITLE_SIZE;
         let line = scene.typeface.fit(subtitle, SUBTITLE_SIZE, room);
-        scene.text(&line, Point { x: centre, y }, TextStyle::level(SUBTITLE_SIZE, Color::QUIET, Anchor::Middle));
+        scene.text(&line, Point { x: centre, y }, TextStyle::level(SUBTITLE_SIZE, scene.tones.quiet, Anchor::Middle));
         y += 0.3 * SUBTITLE_SIZE;
     }
     (y + 5.0).round()
@@ -102,30 +119,53 @@ pub(super) fn draw_header(
 
 /// Draws the lines around the area.
 pub(super) fn draw_box(scene: &mut Scene, area: Rect) {
-    scene.outline(area, Stroke::solid(Color::INK, AXIS_WIDTH));
+    scene.outline(area, Stroke::solid(scene.tones.ink, AXIS_WIDTH));
 }
 
 /// Draws ticks and label below the area; returns the least y below them.
 pub(super) fn draw_bottom_axis(scene: &mut Scene, frame: &Frame, ticks: &Ticks, label: &str) -> f64 {
+    let top = draw_bottom_ticks(scene, frame, ticks);
+    // A label wider than the area is kept within the picture.
+    let line = scene.typeface.fit(label, LABEL_SIZE, WIDTH - 2.0 * MARGIN);
+    let half = 0.5 * scene.typeface.width(&line, LABEL_SIZE);
+    let centre = frame.area.centre().x.clamp(MARGIN + half, (WIDTH - MARGIN - half).max(MARGIN + half));
+    draw_bottom_label(scene, &line, centre, top)
+}
+
+/// Draws ticks below the area; returns the least y below their labels.
+pub(super) fn draw_bottom_ticks(scene: &mut Scene, frame: &Frame, ticks: &Ticks) -> f64 {
     let bottom = frame.area.bottom;
     for tick in &ticks.major {
         let x = frame.x(tick.position);
         scene.line(
             Point { x, y: bottom },
             Point { x, y: bottom + MAJOR_LENGTH },
-            Stroke::solid(Color::INK, AXIS_WIDTH),
+            Stroke::solid(scene.tones.ink, AXIS_WIDTH),
         );
         let y = bottom + MAJOR_LENGTH + TICK_GAP + scene.typeface.cap_height(TICK_SIZE);
-        scene.text(&tick.label, Point { x, y }, TextStyle::level(TICK_SIZE, Color::INK, Anchor::Middle));
+        scene.text(&tick.label, Point { x, y }, TextStyle::level(TICK_SIZE, scene.tones.ink, Anchor::Middle));
     }
-    let line = scene.typeface.fit(label, LABEL_SIZE, WIDTH - 2.0 * MARGIN);
-    // A label wider than the area is kept within the picture.
-    let half = 0.5 * scene.typeface.width(&line, LABEL_SIZE);
-    let x = frame.area.centre().x.clamp(MARGIN + half, (WIDTH - MARGIN - half).max(MARGIN + half));
-    let below_ticks = bottom + MAJOR_LENGTH + TICK_GAP + TICK_SIZE;
-    let y = below_ticks + LABEL_SIZE + 1.0;
-    scene.text(&line, Point { x, y }, TextStyle::level(LABEL_SIZE, Color::INK, Anchor::Middle));
+    bottom + MAJOR_LENGTH + TICK_GAP + TICK_SIZE
+}
+
+/// Draws the label of a horizontal axis below `top`; returns the least y below it.
+pub(super) fn draw_bottom_label(scene: &mut Scene, label: &str, centre: f64, top: f64) -> f64 {
+    let y = top + LABEL_SIZE + 1.0;
+    scene.text(label, Point { x: centre, y }, TextStyle::level(LABEL_SIZE, scene.tones.ink, Anchor::Middle));
     y + 0.3 * LABEL_SIZE
+}
+
+/// Marks the ticks of an axis whose labels stand at another area.
+pub(super) fn draw_bare_ticks(scene: &mut Scene, frame: &Frame, x_ticks: &Ticks, y_ticks: &Ticks) {
+    let stroke = Stroke::solid(scene.tones.ink, AXIS_WIDTH);
+    for tick in &x_ticks.major {
+        let (x, y) = (frame.x(tick.position), frame.area.bottom);
+        scene.line(Point { x, y }, Point { x, y: y + MAJOR_LENGTH }, stroke);
+    }
+    for tick in &y_ticks.major {
+        let (x, y) = (frame.area.left, frame.y(tick.position));
+        scene.line(Point { x, y }, Point { x: x - MAJOR_LENGTH, y }, stroke);
+    }
 }
 
 /// The side of the area that an axis stands on.
@@ -137,7 +177,7 @@ pub(super) enum Side {
     Right,
 }
 
-/// Draws a vertical axis in `color` beside the area, with its label along it.
+/// Draws a vertical axis in `color` beside the area, with its label along it, if it has one.
 pub(super) fn draw_side_axis(scene: &mut Scene, frame: &Frame, side: Side, ticks: &Ticks, label: &str, color: Color) {
     let (edge, outwards, anchor) = match side {
         Side::Left => (frame.area.left, -1.0, Anchor::End),
@@ -154,6 +194,9 @@ pub(super) fn draw_side_axis(scene: &mut Scene, frame: &Frame, side: Side, ticks
         let x = edge + outwards * (MAJOR_LENGTH + TICK_GAP);
         let base = y + 0.5 * scene.typeface.cap_height(TICK_SIZE);
         scene.text(&tick.label, Point { x, y: base }, TextStyle::level(TICK_SIZE, color, anchor));
+    }
+    if label.is_empty() {
+        return;
     }
     let beyond = MAJOR_LENGTH + TICK_GAP + widest_label(scene, ticks) + LABEL_GAP;
     let x = match side {
@@ -179,8 +222,8 @@ pub(super) fn draw_centre(scene: &mut Scene, frame: &Frame) -> Option<Point> {
 /// Draws the cross that marks the checkpoint.
 pub(super) fn draw_cross(scene: &mut Scene, centre: Point) {
     const ARM: f64 = 4.5;
-    for stroke in [Stroke::solid(Color::WHITE, 3.6), Stroke::solid(Color::INK, 1.4)] {
-        let arm = if stroke.color == Color::WHITE { ARM + 1.1 } else { ARM };
+    for (color, width, arm) in [(scene.tones.paper, 3.6, ARM + 1.1), (scene.tones.ink, 1.4, ARM)] {
+        let stroke = Stroke::solid(color, width);
         let Point { x, y } = centre;
         scene.line(Point { x: x - arm, y }, Point { x: x + arm, y }, stroke);
         scene.line(Point { x, y: y - arm }, Point { x, y: y + arm }, stroke);
@@ -188,6 +231,6 @@ pub(super) fn draw_cross(scene: &mut Scene, centre: Point) {
 }
 
 /// The line that axes are drawn with.
-pub(super) fn axis_stroke() -> Stroke {
-    Stroke::solid(Color::INK, AXIS_WIDTH)
+pub(super) fn axis_stroke(scene: &Scene) -> Stroke {
+    Stroke::solid(scene.tones.ink, AXIS_WIDTH)
 }

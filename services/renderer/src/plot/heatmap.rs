@@ -2,49 +2,45 @@
 
 use std::collections::BTreeMap;
 
-use super::colormap::{Color, VIRIDIS, viridis_idx};
+use resvg::tiny_skia::{IntSize, Pixmap};
+
+use super::bar::{self, Bar};
+use super::colormap::{self, Color, map_idx};
 use super::field::{Field, Missing, Range};
 use super::frame::{self, Frame, Side, WIDTH};
 use super::note::{self, Note, Sign};
 use super::number::short;
-use super::scene::{Point, Rect, Scene, Size};
+use super::scene::{Drawing, Rect, Scene, Size};
 use super::tick;
-use crate::plot::{LossScale, PlotError, PlotSpec};
+use crate::plot::{PlotError, PlotFormat, PlotSpec};
 
-const BAR_WIDTH: f64 = 16.0;
-const BAR_GAP: f64 = 16.0;
-const POINTER: f64 = 11.0;
+/// Up to so many cells are shapes; more become pixels.
+const MOST_SHAPES: usize = 61 * 61;
+/// The pixels of cells within a scalable picture, for each scene unit.
+const PIXELS_PER_UNIT: f64 = 4.0;
 
-/// Draws the cells of `field` as SVG.
-pub(super) fn draw(field: &Field<'_>, spec: &PlotSpec) -> Result<String, PlotError> {
-    let mut scene = Scene::new()?;
+/// Draws the cells of `field`.
+pub(super) fn draw(field: &Field<'_>, spec: &PlotSpec) -> Result<Drawing, PlotError> {
+    let mut scene = Scene::new(spec.theme)?;
     let (columns, rows) = (edges(field.x), edges(field.y));
     let (x, y) = (ends(&columns), ends(&rows));
-    let losses = field.range.widened();
+    let ink = scene.tones.ink;
     let y_ticks = tick::linear(y.lo, y.hi, 8);
-    let loss_ticks = match field.scale {
-        _ if field.range.is_point() => tick::Ticks {
-            major: vec![tick::Tick { position: field.range.lo, label: short(field.losses.lo) }],
-            minor: Vec::new(),
-        },
-        LossScale::Linear => tick::linear(losses.lo, losses.hi, 8),
-        LossScale::Log => tick::logarithmic(losses.lo, losses.hi, 8),
-    };
+    let bar = Bar::new(field, spec);
     let left = frame::vertical_axis_width(&scene, &y_ticks);
-    let right = WIDTH - frame::vertical_axis_width(&scene, &loss_ticks) - BAR_WIDTH - BAR_GAP;
+    let right = bar.left_neighbour_right(&scene);
     let top = frame::draw_header(&mut scene, spec.title.as_deref(), None, left, right) + 2.0;
     let bottom = top + frame::height_in_proportion(right - left, x, y);
     let frame = Frame { area: Rect { left, top, right, bottom }, x, y };
 
-    draw_cells(&mut scene, &frame, field, &columns, &rows);
+    let cells = Cells { field, columns: &columns, rows: &rows, map: colormap::map(spec.palette) };
+    cells.draw(&mut scene, &frame, spec, WIDTH)?;
     let centre = frame::draw_centre(&mut scene, &frame);
     frame::draw_box(&mut scene, frame.area);
-    frame::draw_side_axis(&mut scene, &frame, Side::Left, &y_ticks, &spec.y_label, Color::INK);
+    frame::draw_side_axis(&mut scene, &frame, Side::Left, &y_ticks, &spec.y_label, ink);
     let x_ticks = frame::horizontal_ticks(&scene, x, right - left);
     let below = frame::draw_bottom_axis(&mut scene, &frame, &x_ticks, &spec.x_label);
-    let bar = Rect { left: right + BAR_GAP, right: right + BAR_GAP + BAR_WIDTH, top, bottom };
-    let bar = draw_bar(&mut scene, bar, losses, field.clip.is_some());
-    frame::draw_side_axis(&mut scene, &bar, Side::Right, &loss_ticks, &spec.loss_label, Color::INK);
+    bar.draw(&mut scene, frame.area, &bar::continuous(spec));
 
     let mut notes = Vec::new();
     if centre.is_some() {
@@ -66,7 +62,28 @@ pub(super) fn draw(field: &Field<'_>, spec: &PlotSpec) -> Result<String, PlotErr
         note::described(&notes),
     );
     let title = spec.title.as_deref().unwrap_or(&spec.loss_label);
-    Ok(scene.into_svg(Size { width: WIDTH, height }, spec.width, title, &description))
+    let size = Size { width: WIDTH, height };
+    Ok(scene.into_drawing(size, spec.width, title, &description).with_hover(frame))
+}
+
+/// Draws the cells of `field` into `area`, in a picture of `width` scene units; returns their frame.
+pub(super) fn draw_cells(
+    scene: &mut Scene,
+    area: Rect,
+    field: &Field<'_>,
+    spec: &PlotSpec,
+    width: f64,
+) -> Result<Frame, PlotError> {
+    let (columns, rows) = (edges(field.x), edges(field.y));
+    let frame = Frame { area, x: ends(&columns), y: ends(&rows) };
+    let cells = Cells { field, columns: &columns, rows: &rows, map: colormap::map(spec.palette) };
+    cells.draw(scene, &frame, spec, width)?;
+    Ok(frame)
+}
+
+/// What cells around `coordinates` reach over.
+pub(super) fn reach(coordinates: &[f64]) -> Range {
+    ends(&edges(coordinates))
 }
 
 /// The edges of cells around `coordinates`: half-way between neighbours, and as far beyond the ends.
@@ -90,50 +107,91 @@ enum Fill {
     Loss(usize),
 }
 
-fn draw_cells(scene: &mut Scene, frame: &Frame, field: &Field<'_>, columns: &[f64], rows: &[f64]) {
-    let fill = |position: &Result<f64, Missing>| match position {
-        Ok(_) if field.range.is_point() => Fill::Loss(viridis_idx(0.5)),
-        Ok(position) => Fill::Loss(viridis_idx(field.range.share(*position))),
-        Err(reason) => Fill::Missing(*reason),
-    };
-    let mut rects: BTreeMap<Fill, Vec<Rect>> = BTreeMap::new();
-    for (row, positions) in field.positions.chunks(field.n_columns()).enumerate() {
-        let (top, bottom) = (frame.y(rows[row + 1]), frame.y(rows[row]));
-        let mut column = 0;
-        // Neighbours of one colour are one rectangle.
-        for run in positions.chunk_by(|a, b| fill(a) == fill(b)) {
-            let (left, right) = (frame.x(columns[column]), frame.x(columns[column + run.len()]));
-            rects.entry(fill(&run[0])).or_default().push(Rect { left, top, right, bottom });
-            column += run.len();
-        }
-    }
-    for (fill, rects) in rects {
-        let color = match fill {
-            Fill::Missing(reason) => note::missing_color(reason),
-            Fill::Loss(idx) => Color(VIRIDIS[idx]),
-        };
-        scene.fill(&rects, color);
-    }
+/// The cells of a heat map.
+struct Cells<'a> {
+    field: &'a Field<'a>,
+    columns: &'a [f64],
+    rows: &'a [f64],
+    map: &'a [u32; 256],
 }
 
-/// Draws the colour bar within `bar`, with a pointed end if losses above are clipped; returns its frame.
-fn draw_bar(scene: &mut Scene, bar: Rect, losses: Range, is_clipped: bool) -> Frame {
-    let area = if is_clipped { Rect { top: bar.top + POINTER, ..bar } } else { bar };
-    let frame = Frame { area, x: Range { lo: 0.0, hi: 1.0 }, y: losses };
-    let step = area.height() / VIRIDIS.len() as f64;
-    for (idx, color) in VIRIDIS.iter().enumerate() {
-        let bottom = area.bottom - step * idx as f64;
-        scene.fill(&[Rect { top: bottom - step, bottom, ..area }], Color(*color));
+impl Cells<'_> {
+    fn fill(&self, position: Result<f64, Missing>) -> Fill {
+        match position {
+            Ok(_) if self.field.range.is_point() => Fill::Loss(map_idx(0.5)),
+            Ok(position) => Fill::Loss(map_idx(self.field.range.share(position))),
+            Err(reason) => Fill::Missing(reason),
+        }
     }
-    if is_clipped {
-        let tip = Point { x: area.centre().x, y: bar.top };
-        let (left, right) = (Point { x: area.left, y: area.top }, Point { x: area.right, y: area.top });
-        scene.polygon(&[left, tip, right], Color(VIRIDIS[VIRIDIS.len() - 1]));
-        let stroke = frame::axis_stroke();
-        scene.polyline(&[left, tip, right], false, stroke);
+
+    fn color(&self, scene: &Scene, fill: Fill) -> Color {
+        match fill {
+            Fill::Missing(reason) => scene.tones.missing(reason),
+            Fill::Loss(idx) => Color(self.map[idx]),
+        }
     }
-    frame::draw_box(scene, area);
-    frame
+
+    /// Draws the cells in a picture of `width` scene units.
+    fn draw(&self, scene: &mut Scene, frame: &Frame, spec: &PlotSpec, width: f64) -> Result<(), PlotError> {
+        if self.field.positions.len() > MOST_SHAPES {
+            return self.draw_pixels(scene, frame, spec, width);
+        }
+        // Where edges are smoothed, as in a PDF, neighbours that only meet leave a seam.
+        let overlap = if spec.format == PlotFormat::Pdf { 0.35 } else { 0.0 };
+        self.draw_shapes(scene, frame, overlap);
+        Ok(())
+    }
+
+    fn draw_shapes(&self, scene: &mut Scene, frame: &Frame, overlap: f64) {
+        let mut rects: BTreeMap<Fill, Vec<Rect>> = BTreeMap::new();
+        for (row, positions) in self.field.positions.chunks(self.field.n_columns()).enumerate() {
+            let (top, bottom) = (frame.y(self.rows[row + 1]), frame.y(self.rows[row]));
+            let mut column = 0;
+            // Neighbours of one colour are one rectangle.
+            for run in positions.chunk_by(|a, b| self.fill(*a) == self.fill(*b)) {
+                let (left, right) = (frame.x(self.columns[column]), frame.x(self.columns[column + run.len()]));
+                let (right, bottom) =
+                    ((right + overlap).min(frame.area.right), (bottom + overlap).min(frame.area.bottom));
+                rects.entry(self.fill(run[0])).or_default().push(Rect { left, top, right, bottom });
+                column += run.len();
+            }
+        }
+        for (fill, rects) in rects {
+            let color = self.color(scene, fill);
+            scene.fill(&rects, color);
+        }
+    }
+
+    fn draw_pixels(&self, scene: &mut Scene, frame: &Frame, spec: &PlotSpec, width: f64) -> Result<(), PlotError> {
+        let area = frame.area;
+        let per_unit = match spec.format {
+            PlotFormat::Png => spec.pixel_ratio * f64::from(spec.width) / width,
+            _ => PIXELS_PER_UNIT,
+        };
+        let count = |extent: f64| (extent * per_unit).round().max(1.0) as usize;
+        let (width, height) = (count(area.width()), count(area.height()));
+        // The cell that each pixel's middle lies in.
+        let cells = |edges: &[f64], n_pixels: usize, coordinate: &dyn Fn(f64) -> f64| -> Vec<usize> {
+            let at = |pixel: usize| coordinate((pixel as f64 + 0.5) / n_pixels as f64);
+            let cell = |pixel| edges.partition_point(|edge| *edge <= at(pixel)).clamp(1, edges.len() - 1) - 1;
+            (0..n_pixels).map(cell).collect()
+        };
+        let between = |range: Range, share: f64| range.lo + (range.hi - range.lo) * share;
+        let columns = cells(self.columns, width, &|share| between(frame.x, share));
+        let rows = cells(self.rows, height, &|share| between(frame.y, 1.0 - share));
+        let mut data = Vec::with_capacity(4 * width * height);
+        for row in rows {
+            for column in &columns {
+                let fill = self.fill(self.field.positions[row * self.field.n_columns() + column]);
+                let [_, red, green, blue] = self.color(scene, fill).0.to_be_bytes();
+                data.extend([red, green, blue, 255]);
+            }
+        }
+        let sides = (u32::try_from(width).unwrap_or(u32::MAX), u32::try_from(height).unwrap_or(u32::MAX));
+        let pixels = IntSize::from_wh(sides.0, sides.1).and_then(|size| Pixmap::from_vec(data, size));
+        scene.image(pixels.ok_or(PlotError::Raster { width: sides.0, height: sides.1 })?, area);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

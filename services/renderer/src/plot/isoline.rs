@@ -137,6 +137,95 @@ mod tests {
         }
     }
 
+    /// A row of `tests/data/contours.txt`.
+    struct Expected {
+        name: String,
+        level: f64,
+        n_lines: usize,
+        n_closed: usize,
+        length: f64,
+        area: f64,
+        area_above: f64,
+    }
+
+    fn expected() -> Vec<Expected> {
+        let rows = include_str!("../../tests/data/contours.txt").lines().filter(|row| !row.starts_with('#'));
+        let parse = |row: &str| {
+            let fields: Vec<&str> = row.split(' ').collect();
+            let number = |idx: usize| fields[idx].parse::<f64>().expect("a number");
+            Expected {
+                name: fields[0].to_owned(),
+                level: number(1),
+                n_lines: number(2) as usize,
+                n_closed: number(3) as usize,
+                length: number(4),
+                area: number(5),
+                area_above: number(6),
+            }
+        };
+        rows.map(parse).collect()
+    }
+
+    fn known_function(name: &str) -> Vec<Option<f64>> {
+        let value: fn(f64, f64) -> f64 = match name {
+            "bowl" => |x, y| x * x + 2.0 * y * y + 0.5 * x * y,
+            "rosenbrock" => |x, y| (0.5 - x).powi(2) + 10.0 * (y - x * x).powi(2),
+            "himmelblau" => |x, y| {
+                let (x, y) = (3.0 * x, 3.0 * y);
+                (x * x + y - 2.0).powi(2) + (x + y * y - 3.0).powi(2)
+            },
+            "waves" => |x, y| (5.0 * x).sin() * (4.0 * y).cos() + 0.1 * x,
+            "valley" => |x, y| (-3.0 * (x + y) * (x + y)).exp() * (1.0 + x * y) - (x - y).abs(),
+            "plateau" => |x, y| x.hypot(y).clamp(0.3, 0.7),
+            "saddles" => |x, y| {
+                let (column, row) = ((20.0 * (x + 1.0)).round(), (15.0 * (y + 1.0)).round());
+                (if (row + column) % 2.0 == 0.0 { 1.0 } else { -0.5 }) + 0.01 * row + 0.003 * column
+            },
+            name => panic!("an unknown function: {name}"),
+        };
+        sample(41, 31, value)
+    }
+
+    #[test]
+    fn lines_are_those_of_an_independent_implementation() {
+        let distance = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).hypot(a.1 - b.1);
+        for Expected { name, level, n_lines, n_closed, length, area, area_above } in expected() {
+            let values = known_function(&name);
+            let lines = isolines(&values, 41, level);
+            assert_eq!(lines.len(), n_lines, "{name} {level}");
+            assert_eq!(lines.iter().filter(|line| line.is_closed).count(), n_closed, "{name} {level}");
+            let mut found = (0.0, 0.0);
+            for Isoline { mut points, is_closed } in lines {
+                if is_closed {
+                    points.push(points[0]);
+                    let cross = |pair: &[(f64, f64)]| 0.5 * (pair[0].0 * pair[1].1 - pair[1].0 * pair[0].1);
+                    found.1 += points.windows(2).map(cross).sum::<f64>().abs();
+                }
+                found.0 += points.windows(2).map(|pair| distance(pair[0], pair[1])).sum::<f64>();
+            }
+            let outlines = crate::plot::region::region(&values, 41, level);
+            let above: f64 = outlines
+                .iter()
+                .map(|outline| {
+                    let next = outline.iter().skip(1).chain(outline.first());
+                    outline.iter().zip(next).map(|(a, b)| 0.5 * (a.0 * b.1 - b.0 * a.1)).sum::<f64>()
+                })
+                .sum();
+            for (found, expected) in [(found.0, length), (found.1, area), (above, area_above)] {
+                let is_near = found.is_finite() && (found - expected).abs() <= 1e-9 + 1e-9 * expected;
+                assert!(is_near, "{name} {level}: {found}, {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_plateau_at_the_level_has_a_finite_edge() {
+        for level in [0.3, 0.7] {
+            let lines = isolines(&known_function("plateau"), 41, level);
+            assert!(lines.iter().flat_map(|line| &line.points).all(|(x, y)| x.is_finite() && y.is_finite()), "{level}");
+        }
+    }
+
     #[test]
     fn a_plane_gives_a_straight_line_from_edge_to_edge() {
         let lines = isolines(&sample(5, 3, |x, _| x), 5, 0.25);

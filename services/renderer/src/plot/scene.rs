@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use super::colormap::Color;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use resvg::tiny_skia::Pixmap;
+
+use super::colormap::{Color, Tones};
+use super::frame::Frame;
 use super::typeface::Typeface;
-use crate::plot::PlotError;
+use crate::plot::{PlotError, Theme};
 
 /// A place in the picture, in scene units from the upper left corner.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -122,7 +127,7 @@ pub(super) struct TextStyle {
     pub anchor: Anchor,
     /// The clockwise rotation about its position, in degrees.
     pub angle: f64,
-    /// The width of a white seam around the letters, 0 for none.
+    /// The width of a seam in the background's colour around the letters, 0 for none.
     pub halo: f64,
 }
 
@@ -137,14 +142,32 @@ impl TextStyle {
 pub(super) struct Scene {
     /// The typeface of the text.
     pub typeface: Typeface,
+    /// The colours that stand for no value.
+    pub tones: Tones,
     body: String,
     glyphs: BTreeMap<u16, String>,
+    images: Vec<Image>,
+}
+
+/// Pixels within a scene.
+struct Image {
+    /// Where in the body they are drawn.
+    offset: usize,
+    /// Where in the picture they are.
+    area: Rect,
+    pixels: Pixmap,
 }
 
 impl Scene {
     /// Returns an empty scene.
-    pub(super) fn new() -> Result<Self, PlotError> {
-        Ok(Self { typeface: Typeface::embedded()?, body: String::new(), glyphs: BTreeMap::new() })
+    pub(super) fn new(theme: Theme) -> Result<Self, PlotError> {
+        Ok(Self {
+            typeface: Typeface::embedded()?,
+            tones: Tones::of(theme),
+            body: String::new(),
+            glyphs: BTreeMap::new(),
+            images: Vec::new(),
+        })
     }
 
     fn push(&mut self, element: fmt::Arguments<'_>) {
@@ -190,6 +213,14 @@ impl Scene {
         self.push(format_args!(r#"<polygon points="{}" fill="{color}"/>"#, points.join(" ")));
     }
 
+    /// Fills a polygon with so much of a colour that what lies behind is seen.
+    pub(super) fn veil(&mut self, points: &[Point], color: Color, strength: f64) {
+        let points: Vec<String> =
+            points.iter().map(|point| format!("{},{}", Number(point.x), Number(point.y))).collect();
+        let (points, strength) = (points.join(" "), Number(strength));
+        self.push(format_args!(r#"<polygon points="{points}" fill="{color}" fill-opacity="{strength}"/>"#));
+    }
+
     /// Fills rectangles with one colour. Their edges fall on whole pixels, so that neighbours leave no seam.
     pub(super) fn fill(&mut self, rects: &[Rect], color: Color) {
         if rects.is_empty() {
@@ -199,10 +230,51 @@ impl Scene {
         self.push(format_args!(r#"<path d="{path}" fill="{color}" shape-rendering="crispEdges"/>"#));
     }
 
+    /// Fills the inside of closed lines, an odd number of times enclosed, with one colour.
+    pub(super) fn region(&mut self, outlines: &[Vec<Point>], color: Color) {
+        let mut path = String::new();
+        for outline in outlines {
+            for (idx, point) in outline.iter().enumerate() {
+                path.push(if idx == 0 { 'M' } else { 'L' });
+                let _ = write!(path, "{} {}", Number(point.x), Number(point.y));
+            }
+            path.push('Z');
+        }
+        if !path.is_empty() {
+            self.push(format_args!(r#"<path d="{path}" fill="{color}" fill-rule="evenodd"/>"#));
+        }
+    }
+
+    /// Fills a facet of a surface, and as much around it as closes the seam to its neighbours.
+    pub(super) fn facet(&mut self, corners: &[Point], color: Color) {
+        let mut path = String::new();
+        for (idx, point) in corners.iter().enumerate() {
+            path.push(if idx == 0 { 'M' } else { 'L' });
+            let _ = write!(path, "{} {}", Number(point.x), Number(point.y));
+        }
+        self.push(format_args!(
+            r#"<path d="{path}Z" fill="{color}" stroke="{color}" stroke-width=".5" stroke-linejoin="round"/>"#
+        ));
+    }
+
+    /// Draws `pixels` over `area`.
+    pub(super) fn image(&mut self, pixels: Pixmap, area: Rect) {
+        self.images.push(Image { offset: self.body.len(), area, pixels });
+    }
+
     /// Fills a circle.
     pub(super) fn dot(&mut self, centre: Point, radius: f64, color: Color) {
         let (x, y) = (Number(centre.x), Number(centre.y));
         self.push(format_args!(r#"<circle cx="{x}" cy="{y}" r="{}" fill="{color}"/>"#, Number(radius)));
+    }
+
+    /// Draws a circle filled with one colour and outlined with another.
+    pub(super) fn ring(&mut self, centre: Point, radius: f64, color: Color, outline: Stroke) {
+        let (x, y, radius, width) = (Number(centre.x), Number(centre.y), Number(radius), Number(outline.width));
+        let stroke = outline.color;
+        self.push(format_args!(
+            r#"<circle cx="{x}" cy="{y}" r="{radius}" fill="{color}" stroke="{stroke}" stroke-width="{width}"/>"#
+        ));
     }
 
     /// Draws `text` with its base line at `position`, as outlines of the embedded typeface.
@@ -236,17 +308,115 @@ impl Scene {
         let transform = format!("translate({x} {y}){turn} scale({scale:.6} -{scale:.6})");
         if style.halo > 0.0 {
             let width = Number(2.0 * style.halo / scale);
-            let paint = format!(r##"fill="#ffffff" stroke="#ffffff" stroke-width="{width}" stroke-linejoin="round""##);
+            let paper = self.tones.paper;
+            let paint = format!(r#"fill="{paper}" stroke="{paper}" stroke-width="{width}" stroke-linejoin="round""#);
             self.push(format_args!(r#"<g aria-hidden="true" transform="{transform}" {paint}>{uses}</g>"#));
         }
         let (name, color) = (escaped(text), style.color);
         self.push(format_args!(r#"<g aria-label="{name}" transform="{transform}" fill="{color}">{uses}</g>"#));
     }
 
-    /// Returns the scene as an SVG document of `width` pixels that shows `size`, on white.
-    pub(super) fn into_svg(self, size: Size, width: u32, title: &str, description: &str) -> String {
-        let height = f64::from(width) * size.height / size.width;
+    /// Returns the scene as a drawing of `width` pixels that shows `size`, on the background.
+    pub(super) fn into_drawing(self, size: Size, width: u32, title: &str, description: &str) -> Drawing {
+        Drawing {
+            scene: self,
+            size,
+            width,
+            title: title.to_owned(),
+            description: description.to_owned(),
+            hover: None,
+            spots: Vec::new(),
+        }
+    }
+}
+
+/// What is said of a place in a picture when it is pointed at.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Spot {
+    /// The place.
+    pub at: Point,
+    /// What is said, in lines.
+    pub text: String,
+}
+
+/// A finished picture, to be written in any form.
+pub(super) struct Drawing {
+    /// Where its values stand, if they stand in a flat frame.
+    pub hover: Option<Frame>,
+    /// What is said of places in it.
+    pub spots: Vec<Spot>,
+    /// The name of the picture.
+    pub title: String,
+    /// The width in pixels.
+    pub width: u32,
+    scene: Scene,
+    size: Size,
+    description: String,
+}
+
+impl Drawing {
+    /// Returns the drawing with the frame that its values stand in.
+    pub(super) fn with_hover(self, frame: Frame) -> Self {
+        Self { hover: Some(frame), ..self }
+    }
+
+    /// Returns the drawing with what is said of its places.
+    pub(super) fn with_spots(self, spots: Vec<Spot>) -> Self {
+        Self { spots, ..self }
+    }
+
+    /// The height in pixels.
+    pub(super) fn height(&self) -> f64 {
+        f64::from(self.width) * self.size.height / self.size.width
+    }
+
+    /// The extent in scene units.
+    pub(super) fn size(&self) -> Size {
+        self.size
+    }
+
+    /// The background.
+    pub(super) fn paper(&self) -> Color {
+        self.scene.tones.paper
+    }
+
+    /// Returns the picture as an SVG document, pixels within it as PNG.
+    pub(super) fn svg(&self) -> Result<String, PlotError> {
+        let mut body = String::with_capacity(self.scene.body.len());
+        let mut from = 0;
+        for Image { offset, area, pixels } in &self.scene.images {
+            body.push_str(&self.scene.body[from..*offset]);
+            from = *offset;
+            let png = pixels.encode_png().map_err(|source| PlotError::Png { reason: source.to_string() })?;
+            let [x, y, width, height] = [area.left, area.top, area.width(), area.height()].map(Number);
+            let _ = writeln!(
+                body,
+                r#"<image x="{x}" y="{y}" width="{width}" height="{height}" xlink:href="data:image/png;base64,{}"/>"#,
+                BASE64_STANDARD.encode(png),
+            );
+        }
+        body.push_str(&self.scene.body[from..]);
+        let paper = self.paper();
+        let ground = format!(r#"<rect width="{}" height="{}" fill="{paper}"/>"#, self.size.width, self.size.height);
+        Ok(self.document(&format!("{ground}\n{body}")))
+    }
+
+    /// Returns the picture in layers from the back: SVG documents on nothing, and pixels with their place.
+    pub(super) fn layers(&self) -> Vec<Layer<'_>> {
+        let mut layers = Vec::new();
+        let mut from = 0;
+        for Image { offset, area, pixels } in &self.scene.images {
+            layers.push(Layer::Markup(self.document(&self.scene.body[from..*offset])));
+            layers.push(Layer::Pixels(pixels, *area));
+            from = *offset;
+        }
+        layers.push(Layer::Markup(self.document(&self.scene.body[from..])));
+        layers
+    }
+
+    fn document(&self, body: &str) -> String {
         let defs: String = self
+            .scene
             .glyphs
             .iter()
             .filter(|(_, outline)| !outline.is_empty())
@@ -257,19 +427,26 @@ impl Scene {
                 r#"<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" "#,
                 r#"width="{width}" height="{height}" viewBox="0 0 {w} {h}" role="img">"#,
                 "\n<title>{title}</title>\n<desc>{description}</desc>\n<defs>\n{defs}</defs>\n",
-                r##"<rect width="{w}" height="{h}" fill="#ffffff"/>"##,
-                "\n{body}</svg>\n",
+                "{body}</svg>\n",
             ),
-            width = width,
-            height = Number(height),
-            w = Number(size.width),
-            h = Number(size.height),
-            title = escaped(title),
-            description = escaped(description),
+            width = self.width,
+            height = Number(self.height()),
+            w = Number(self.size.width),
+            h = Number(self.size.height),
+            title = escaped(&self.title),
+            description = escaped(&self.description),
             defs = defs,
-            body = self.body,
+            body = body,
         )
     }
+}
+
+/// A part of a drawing.
+pub(super) enum Layer<'a> {
+    /// An SVG document.
+    Markup(String),
+    /// Pixels, and the area that they are drawn over.
+    Pixels(&'a Pixmap, Rect),
 }
 
 /// The extent of a picture in scene units.
@@ -282,7 +459,7 @@ pub(super) struct Size {
 }
 
 /// Returns `text` as XML character data; what XML cannot hold becomes a blank.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

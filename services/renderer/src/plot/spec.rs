@@ -4,8 +4,11 @@ use std::fmt;
 
 use crate::plot::PlotError;
 
-/// The widest picture, and the longest side of a PNG, in pixels.
-const LONGEST_SIDE: u32 = 8192;
+/// The widest picture, and the widest PNG, in pixels.
+pub const LONGEST_SIDE: u32 = 8192;
+
+/// The widest animation, in pixels.
+const WIDEST_ANIMATION: u32 = 2048;
 
 /// The kind of picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +19,15 @@ pub enum PlotKind {
     Contour,
     /// A coloured cell for each grid point, with a colour bar.
     Heatmap,
+    /// The areas between lines of equal loss, coloured, with a colour bar.
+    FilledContour,
+    /// The loss as height over two directions, in perspective or orthographic view.
+    Surface,
+}
+
+impl PlotKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Curve, Self::Contour, Self::Heatmap, Self::FilledContour, Self::Surface];
 }
 
 impl fmt::Display for PlotKind {
@@ -24,6 +36,8 @@ impl fmt::Display for PlotKind {
             Self::Curve => "curve",
             Self::Contour => "contour",
             Self::Heatmap => "heatmap",
+            Self::FilledContour => "filled contour",
+            Self::Surface => "surface",
         })
     }
 }
@@ -46,6 +60,141 @@ pub enum PlotFormat {
     Svg,
     /// Portable Network Graphics, made from the SVG.
     Png,
+    /// Portable Document Format: one page, made from the SVG.
+    Pdf,
+    /// One page that needs nothing else: a surface turns under the pointer, and every kind says what is pointed at.
+    Html,
+    /// Graphics Interchange Format, animated: a surface that turns once, or a trajectory that grows.
+    Gif,
+    /// VTK XML PolyData, for ParaView: the surface with its values.
+    Vtp,
+    /// Wavefront OBJ: the surface as quadrilaterals.
+    Obj,
+    /// Binary STL: the surface as triangles.
+    Stl,
+}
+
+impl PlotFormat {
+    /// All formats.
+    pub const ALL: [Self; 8] =
+        [Self::Svg, Self::Png, Self::Pdf, Self::Html, Self::Gif, Self::Vtp, Self::Obj, Self::Stl];
+
+    /// The media type of the file.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Svg => "image/svg+xml",
+            Self::Png => "image/png",
+            Self::Pdf => "application/pdf",
+            Self::Html => "text/html",
+            Self::Gif => "image/gif",
+            // Not registered; what VTK calls it.
+            Self::Vtp => "application/vnd.vtk.vtp",
+            Self::Obj => "model/obj",
+            Self::Stl => "model/stl",
+        }
+    }
+
+    /// Whether the file holds the surface itself, whatever the kind of picture.
+    #[must_use]
+    pub fn is_solid(self) -> bool {
+        matches!(self, Self::Vtp | Self::Obj | Self::Stl)
+    }
+}
+
+impl fmt::Display for PlotFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Svg => "SVG",
+            Self::Png => "PNG",
+            Self::Pdf => "PDF",
+            Self::Html => "HTML",
+            Self::Gif => "GIF",
+            Self::Vtp => "VTP",
+            Self::Obj => "OBJ",
+            Self::Stl => "STL",
+        })
+    }
+}
+
+/// Background and text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Theme {
+    /// Dark on white, as a paper is printed.
+    #[default]
+    Paper,
+    /// Light on nearly black, as slides are shown.
+    Dark,
+}
+
+impl Theme {
+    /// All themes.
+    pub const ALL: [Self; 2] = [Self::Paper, Self::Dark];
+}
+
+impl fmt::Display for Theme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Paper => "paper",
+            Self::Dark => "dark",
+        })
+    }
+}
+
+/// Which colours stand for losses. All are perceptually uniform, grow lighter throughout, and can be told apart with
+/// any colour vision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Palette {
+    /// Violet, green, yellow.
+    #[default]
+    Viridis,
+    /// Blue, grey, yellow: alike for those who see no red or no green.
+    Cividis,
+    /// Black, violet, orange, nearly white.
+    Magma,
+}
+
+impl Palette {
+    /// All palettes.
+    pub const ALL: [Self; 3] = [Self::Viridis, Self::Cividis, Self::Magma];
+}
+
+impl fmt::Display for Palette {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Viridis => "viridis",
+            Self::Cividis => "cividis",
+            Self::Magma => "magma",
+        })
+    }
+}
+
+/// How a surface is projected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Projection {
+    /// What is farther away is smaller.
+    #[default]
+    Perspective,
+    /// Parallel lines stay parallel.
+    Orthographic,
+}
+
+/// From where a surface is seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Camera {
+    /// The camera's direction around the vertical, in degrees from the x axis towards the y axis, -360 to 360.
+    pub azimuth: f64,
+    /// The camera's height above the floor in degrees: 0 level, 90 from above.
+    pub elevation: f64,
+    /// How the surface is projected.
+    pub projection: Projection,
+}
+
+impl Default for Camera {
+    /// Returns a perspective view from the front, a little from the left and above: azimuth -60, elevation 30.
+    fn default() -> Self {
+        Self { azimuth: -60.0, elevation: 30.0, projection: Projection::Perspective }
+    }
 }
 
 /// Everything a picture depends on besides the values.
@@ -61,7 +210,7 @@ pub struct PlotSpec {
     pub title: Option<String>,
     /// The width in CSS pixels, 1 to 8192. All sizes within the picture are in proportion to it.
     pub width: u32,
-    /// The device pixels of a PNG for each pixel of `width`.
+    /// The device pixels of a PNG for each pixel of `width`, 0.1 to 10: its dots per inch divided by 96. A GIF has one.
     pub pixel_ratio: f64,
     /// The label of the first direction's axis.
     pub x_label: String,
@@ -74,6 +223,12 @@ pub struct PlotSpec {
     /// Losses above are clipped in the picture, and the picture says so. With none, a linear scale is clipped only
     /// where a few outliers would flatten everything else.
     pub loss_max: Option<f64>,
+    /// Background and text.
+    pub theme: Theme,
+    /// Which colours stand for losses.
+    pub palette: Palette,
+    /// From where a surface is seen; nothing to other kinds.
+    pub camera: Camera,
 }
 
 impl PlotSpec {
@@ -92,6 +247,9 @@ impl PlotSpec {
             loss_label: "loss (cross entropy, nats)".to_owned(),
             accuracy_label: "accuracy (%)".to_owned(),
             loss_max: None,
+            theme: Theme::Paper,
+            palette: Palette::Viridis,
+            camera: Camera::default(),
         }
     }
 
@@ -104,6 +262,16 @@ impl PlotSpec {
         }
         if self.format == PlotFormat::Png && f64::from(self.width) * self.pixel_ratio > f64::from(LONGEST_SIDE) {
             return Err(PlotError::Pixels { width: self.width, pixel_ratio: self.pixel_ratio });
+        }
+        let Camera { azimuth, elevation, .. } = self.camera;
+        if !(-360.0..=360.0).contains(&azimuth) {
+            return Err(PlotError::Azimuth { azimuth });
+        }
+        if !(0.0..=90.0).contains(&elevation) {
+            return Err(PlotError::Elevation { elevation });
+        }
+        if self.format == PlotFormat::Gif && self.width > WIDEST_ANIMATION {
+            return Err(PlotError::AnimationWidth { width: self.width, most: WIDEST_ANIMATION });
         }
         match self.loss_max {
             Some(loss_max) if !loss_max.is_finite() => Err(PlotError::LossMaxNotFinite { loss_max }),

@@ -74,6 +74,21 @@ impl Trace {
     }
 }
 
+/// Returns `points` without those that are nearer to the one before than can be seen; the first and the last stay.
+pub(super) fn thinned(points: Vec<Point>) -> Vec<Point> {
+    const NEAR: f64 = 0.2;
+    let mut kept: Vec<Point> = Vec::with_capacity(points.len());
+    for point in &points {
+        if kept.last().is_none_or(|last| last.distance(*point) >= NEAR) {
+            kept.push(*point);
+        }
+    }
+    if let Some(last) = points.last().filter(|last| kept.len() > 1 && kept.last() != Some(last)) {
+        kept.push(*last);
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +108,14 @@ mod tests {
         assert_eq!(corner.first(), Some(&Point { x: 0.0, y: 5.0 }));
         assert!(corner.contains(&Point { x: 0.0, y: 0.0 }));
         assert_eq!(corner.last(), Some(&Point { x: 5.0, y: 0.0 }));
+    }
+
+    #[test]
+    fn points_too_near_to_be_seen_are_left_out() {
+        let points: Vec<Point> = (0..=100).map(|idx| Point { x: 0.01 * f64::from(idx), y: 0.0 }).collect();
+        let thinned = thinned(points.clone());
+        assert!(thinned.len() <= 7, "{thinned:?}");
+        assert_eq!((thinned.first(), thinned.last()), (points.first(), points.last()));
     }
 
     #[test]

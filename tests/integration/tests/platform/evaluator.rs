@@ -38,10 +38,10 @@ async fn evaluator() -> anyhow::Result<Evaluator> {
     let described =
         within("the evaluator", client.evaluator().describe_evaluator(DescribeEvaluatorRequest {})).await??;
     let described = described.into_inner();
-    assert_eq!(described.protocol_version, 4);
+    assert_eq!(described.protocol_version, 5);
     let blob = |path: String, digest: String| Some(Blob { path, digest });
     let request = EvaluateTileRequest {
-        protocol_version: 4,
+        protocol_version: 5,
         surface: "surfaces/model".to_owned(),
         tile_index: 0,
         attempt: 1,
@@ -134,7 +134,7 @@ async fn points_come_in_order_and_depend_on_their_coefficients_only() -> anyhow:
 async fn requests_that_are_not_for_this_evaluator_are_refused() -> anyhow::Result<()> {
     let evaluator = evaluator().await?;
     let good = &evaluator.request;
-    for protocol_version in [0, 3, 5] {
+    for protocol_version in [0, 4, 6] {
         let request = EvaluateTileRequest { protocol_version, ..good.clone() };
         let refusal = evaluator.refused("another protocol version", request).await?;
         assert_eq!((refusal.reason, refusal.code), (ErrorReason::VersionMismatch, Code::FailedPrecondition));

@@ -125,7 +125,7 @@ async fn an_evaluator_chooses_among_what_it_offers() -> anyhow::Result<()> {
     let described = client.evaluator().describe_evaluator(DescribeEvaluatorRequest {}).await?.into_inner();
     let blob = |path: String, digest: String| Some(Blob { path, digest });
     let open = ChooseNumericsRequest {
-        protocol_version: 4,
+        protocol_version: 5,
         surface: surface.name,
         network: blob(format!("networks/{}/network.onnx", network_id()), provenance.network_digest),
         checkpoint: blob(format!("checkpoints/{CHECKPOINT}/checkpoint.safetensors"), provenance.checkpoint_digest),

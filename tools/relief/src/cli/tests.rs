@@ -2,6 +2,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use relief_core::Axis;
 
+use super::plot::RunPlotKind;
 use super::*;
 
 const CREATE: [&str; 9] =
@@ -85,9 +86,58 @@ fn the_form_of_a_plot_is_its_extension() {
         }
         command => panic!("another command: {command:?}"),
     }
-    for bad in ["b.pdf", "b", ".svg"] {
+    for bad in ["b.bmp", "b", ".svg"] {
         assert_eq!(plot(bad).expect_err("wrong use").exit_code(), 2, "{bad}");
     }
+}
+
+#[test]
+fn a_plot_is_seen_from_where_it_is_told() {
+    let arguments = ["relief", "plot", "surface", "s", "--kind", "surface", "--azimuth", "-120", "--elevation=45"];
+    let more = ["--orthographic", "--theme", "dark", "--palette", "cividis", "--dpi", "300", "--out", "s.pdf"];
+    match Cli::try_parse_from(arguments.iter().chain(&more)).expect("right use").command {
+        Command::Plot(PlotCommand::Surface(arguments)) => {
+            assert_eq!((arguments.azimuth, arguments.elevation), (Some(-120.0), Some(45.0)));
+            assert_eq!((arguments.dpi, arguments.width), (Some(300.0), None));
+            assert!(arguments.orthographic);
+        }
+        command => panic!("another command: {command:?}"),
+    }
+}
+
+#[test]
+fn runs_are_drawn_together() {
+    let arguments = ["relief", "plot", "run", "a,runs/b", "--kind", "histogram", "--labels", "first,second one"];
+    let more = ["--epochs", "0,9", "--log", "--out", "w.html"];
+    match Cli::try_parse_from(arguments.iter().chain(&more)).expect("right use").command {
+        Command::Plot(PlotCommand::Run(arguments)) => {
+            assert_eq!(arguments.runs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["runs/a", "runs/b"]);
+            assert_eq!(arguments.labels, ["first", "second one"]);
+            assert_eq!(arguments.epochs, [0, 9]);
+            assert!(arguments.log && arguments.kind == RunPlotKind::Histogram);
+        }
+        command => panic!("another command: {command:?}"),
+    }
+    assert_eq!(Cli::try_parse_from(["relief", "plot", "run", "--out", "w.svg"]).expect_err("no run").exit_code(), 2);
+}
+
+#[test]
+fn surfaces_are_drawn_together() {
+    let arguments =
+        ["relief", "plot", "surfaces", "a,b,c", "--layout", "panels", "--columns", "3", "--kind", "surface"];
+    match Cli::try_parse_from(arguments.iter().chain(&["--azimuth", "-30", "--out", "s.pdf"]))
+        .expect("right use")
+        .command
+    {
+        Command::Plot(PlotCommand::Surfaces(arguments)) => {
+            assert_eq!(arguments.names.len(), 3);
+            assert_eq!((arguments.columns, arguments.azimuth, arguments.width), (Some(3), Some(-30.0), None));
+            assert!(arguments.labels.is_empty() && !arguments.accuracy);
+        }
+        command => panic!("another command: {command:?}"),
+    }
+    let wrong = ["relief", "plot", "surfaces", "a", "--columns", "9", "--out", "s.pdf"];
+    assert_eq!(Cli::try_parse_from(wrong).expect_err("too many").exit_code(), 2);
 }
 
 #[test]

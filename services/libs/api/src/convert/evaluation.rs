@@ -1,4 +1,5 @@
 //! Tiles on their way to an evaluator, and points on their way back; requests for logits on the same way.
+//! What is asked about the differences between checkpoints is in [`super::difference`].
 
 use relief_core::{BatchNormMode, DatasetId, Digest, NumericRequest, PointValue, PointValues, Split};
 
@@ -8,7 +9,7 @@ use crate::error::{ApiError, ErrorReason, Violations};
 use crate::evaluator::v1;
 
 /// The protocol between coordinator and evaluator; both sides refuse any other.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// The most points that one request may ask for.
 pub const MAX_POINTS: usize = 65_536;
@@ -54,7 +55,7 @@ pub struct PlaneRef {
     pub network: BlobRef,
     /// The origin's safetensors file.
     pub checkpoint: BlobRef,
-    /// One or two axes, in the order x, y.
+    /// Up to two axes, in the order x, y; none for the checkpoint itself.
     pub axes: Vec<AxisRef>,
     /// What batch normalisations go by.
     pub batch_norm: BatchNormMode,
@@ -254,8 +255,8 @@ struct PlaneParts {
 fn plane_from_wire(wrong: &mut Violations, parts: PlaneParts) -> Option<PlaneRef> {
     let network = blob_from_wire(wrong, "network", parts.network);
     let checkpoint = blob_from_wire(wrong, "checkpoint", parts.checkpoint);
-    if !(1..=2).contains(&parts.axes.len()) {
-        wrong.add("axes", format!("{} given; a plane has 1 or 2", parts.axes.len()));
+    if parts.axes.len() > 2 {
+        wrong.add("axes", format!("{} given; a plane has 2 at most", parts.axes.len()));
     }
     let axes: Vec<AxisRef> = parts.axes.into_iter().filter_map(|axis| axis_from_wire(wrong, axis)).collect();
     let batch_norm = match wrong.check("batch_norm", batch_norm_from_wire(parts.batch_norm)) {
@@ -294,7 +295,7 @@ fn points_from_wire(wrong: &mut Violations, field: &str, points: &[v1::Coordinat
     points
 }
 
-fn check_version(version: u32) -> Result<(), ApiError> {
+pub(super) fn check_version(version: u32) -> Result<(), ApiError> {
     if version == PROTOCOL_VERSION {
         return Ok(());
     }
@@ -304,11 +305,11 @@ fn check_version(version: u32) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorReason::VersionMismatch, message))
 }
 
-fn blob_to_wire(blob: &BlobRef) -> v1::Blob {
+pub(super) fn blob_to_wire(blob: &BlobRef) -> v1::Blob {
     v1::Blob { path: blob.path.clone(), digest: blob.digest.to_string() }
 }
 
-fn blob_from_wire(wrong: &mut Violations, field: &str, blob: Option<v1::Blob>) -> Option<BlobRef> {
+pub(super) fn blob_from_wire(wrong: &mut Violations, field: &str, blob: Option<v1::Blob>) -> Option<BlobRef> {
     let Some(blob) = blob else {
         wrong.add(field, "missing");
         return None;
@@ -502,8 +503,9 @@ mod tests {
         let wrong = v1::EvaluateTileRequest { statistics: None, ..tile_to_wire(&good()) };
         let error = tile_from_wire(wrong).expect_err("nothing to recompute from");
         assert_eq!(error.violations[0].field, "statistics");
-        let wrong = v1::EvaluateTileRequest { batch_norm: 0, axes: Vec::new(), ..tile_to_wire(&good()) };
-        let error = tile_from_wire(wrong).expect_err("no mode and no axis");
+        let axes = vec![tile_to_wire(&good()).axes.remove(0); 3];
+        let wrong = v1::EvaluateTileRequest { batch_norm: 0, axes, ..tile_to_wire(&good()) };
+        let error = tile_from_wire(wrong).expect_err("no mode and too many axes");
         let fields: Vec<&str> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["axes", "batch_norm"]);
     }

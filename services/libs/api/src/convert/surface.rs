@@ -117,24 +117,16 @@ pub fn spec_to_wire(spec: &SurfaceSpec) -> v1::SurfaceSpec {
         }),
         x: Some(axis_to_wire(spec.grid.x)),
         y: spec.grid.y.map(axis_to_wire),
-        data: Some(v1::DatasetSlice {
-            dataset: spec.data.dataset.to_string(),
-            split: split_to_wire(spec.data.split).into(),
-            limit: spec.data.limit,
-        }),
+        data: Some(slice_to_wire(&spec.data)),
         tile: Some(v1::TileShape { rows: spec.tile.rows, columns: spec.tile.columns }),
         also_split: spec.also.map_or(catalog::Split::Unspecified, split_to_wire).into(),
         fresh: spec.fresh,
-        scheduling: Some(v1::Scheduling {
-            client: spec.scheduling.client.as_str().to_owned(),
-            priority: spec.scheduling.priority,
-            weight: spec.scheduling.weight,
-        }),
+        scheduling: Some(scheduling_to_wire(&spec.scheduling)),
         numerics: numerics_to_wire(spec.numerics),
     }
 }
 
-fn scheduling_from_wire(wrong: &mut Violations, scheduling: v1::Scheduling) -> Option<Scheduling> {
+pub(super) fn scheduling_from_wire(wrong: &mut Violations, scheduling: v1::Scheduling) -> Option<Scheduling> {
     let client = match scheduling.client.as_str() {
         "" => Some(ClientId::default()),
         client => wrong.check("spec.scheduling.client", client.parse()),
@@ -146,7 +138,19 @@ fn scheduling_from_wire(wrong: &mut Violations, scheduling: v1::Scheduling) -> O
     Some(Scheduling { client: client?, priority: priority?, weight: weight? })
 }
 
-fn within<T: Copy + PartialOrd + std::fmt::Display>(
+pub(super) fn scheduling_to_wire(scheduling: &Scheduling) -> v1::Scheduling {
+    v1::Scheduling {
+        client: scheduling.client.as_str().to_owned(),
+        priority: scheduling.priority,
+        weight: scheduling.weight,
+    }
+}
+
+pub(super) fn slice_to_wire(data: &DatasetSlice) -> v1::DatasetSlice {
+    v1::DatasetSlice { dataset: data.dataset.to_string(), split: split_to_wire(data.split).into(), limit: data.limit }
+}
+
+pub(super) fn within<T: Copy + PartialOrd + std::fmt::Display>(
     wrong: &mut Violations,
     field: &str,
     value: T,
@@ -206,7 +210,9 @@ fn axis_from_wire(axis: v1::Axis) -> Result<Axis, AxisError> {
     Axis::new(axis.min, axis.max, axis.count)
 }
 
-fn axis_to_wire(axis: Axis) -> v1::Axis {
+/// Returns the axis as a message.
+#[must_use]
+pub fn axis_to_wire(axis: Axis) -> v1::Axis {
     v1::Axis { min: axis.min(), max: axis.max(), count: axis.count() }
 }
 
@@ -252,7 +258,7 @@ pub fn batch_norm_to_wire(mode: BatchNormMode) -> v1::BatchNormMode {
     }
 }
 
-fn also_from_wire(split: i32) -> Result<Option<Split>, UnknownNumber> {
+pub(super) fn also_from_wire(split: i32) -> Result<Option<Split>, UnknownNumber> {
     if split == i32::from(catalog::Split::Unspecified) {
         return Ok(None);
     }
@@ -292,27 +298,10 @@ pub fn direction_from_wire(direction: v1::Direction) -> Result<DirectionSpec, Ap
             return Err(ApiError::field("source", message));
         }
     };
-    let normalization = match v1::Normalization::try_from(random.normalization) {
-        Ok(v1::Normalization::Unspecified | v1::Normalization::Filter) => Normalization::Filter,
-        Ok(v1::Normalization::Layer) => Normalization::Layer,
-        Ok(v1::Normalization::Weight) => Normalization::Weight,
-        Ok(v1::Normalization::None) => Normalization::None,
-        Ok(v1::Normalization::Dfilter) => Normalization::Dfilter,
-        Ok(v1::Normalization::Dlayer) => Normalization::Dlayer,
-        Err(_) => {
-            let known = "1 filter, 2 layer, 3 weight, 4 none, 5 dfilter, 6 dlayer";
-            let unknown = UnknownNumber { number: random.normalization, known };
-            return Err(ApiError::field("random.normalization", unknown.to_string()));
-        }
-    };
-    let ignore = match v1::Ignore::try_from(random.ignore) {
-        Ok(v1::Ignore::Unspecified | v1::Ignore::BiasBn) => Ignore::BiasBn,
-        Ok(v1::Ignore::None) => Ignore::None,
-        Err(_) => {
-            let unknown = UnknownNumber { number: random.ignore, known: "1 bias_bn, 2 none" };
-            return Err(ApiError::field("random.ignore", unknown.to_string()));
-        }
-    };
+    let wrong = |field: &str, unknown: UnknownNumber| ApiError::field(field, unknown.to_string());
+    let normalization = normalization_from_wire(random.normalization);
+    let normalization = normalization.map_err(|unknown| wrong("random.normalization", unknown))?;
+    let ignore = ignore_from_wire(random.ignore).map_err(|unknown| wrong("random.ignore", unknown))?;
     Ok(DirectionSpec::Random { seed: random.seed, normalization, ignore })
 }
 
@@ -329,20 +318,49 @@ pub fn direction_to_wire(direction: &DirectionSpec) -> v1::Direction {
             return v1::Direction { source: Some(v1::direction::Source::Towards(checkpoint.to_string())) };
         }
     };
-    let normalization = match normalization {
+    let (normalization, ignore) = (normalization_to_wire(normalization), ignore_to_wire(ignore));
+    let random = v1::RandomDirection { seed, normalization: normalization.into(), ignore: ignore.into() };
+    v1::Direction { source: Some(v1::direction::Source::Random(random)) }
+}
+
+/// Returns the normalisation that a message names; filter when it names none.
+pub(super) fn normalization_from_wire(number: i32) -> Result<Normalization, UnknownNumber> {
+    match v1::Normalization::try_from(number) {
+        Ok(v1::Normalization::Unspecified | v1::Normalization::Filter) => Ok(Normalization::Filter),
+        Ok(v1::Normalization::Layer) => Ok(Normalization::Layer),
+        Ok(v1::Normalization::Weight) => Ok(Normalization::Weight),
+        Ok(v1::Normalization::None) => Ok(Normalization::None),
+        Ok(v1::Normalization::Dfilter) => Ok(Normalization::Dfilter),
+        Ok(v1::Normalization::Dlayer) => Ok(Normalization::Dlayer),
+        Err(_) => Err(UnknownNumber { number, known: "1 filter, 2 layer, 3 weight, 4 none, 5 dfilter, 6 dlayer" }),
+    }
+}
+
+pub(super) fn normalization_to_wire(normalization: Normalization) -> v1::Normalization {
+    match normalization {
         Normalization::Filter => v1::Normalization::Filter,
         Normalization::Layer => v1::Normalization::Layer,
         Normalization::Weight => v1::Normalization::Weight,
         Normalization::None => v1::Normalization::None,
         Normalization::Dfilter => v1::Normalization::Dfilter,
         Normalization::Dlayer => v1::Normalization::Dlayer,
-    };
-    let ignore = match ignore {
+    }
+}
+
+/// Returns what a message says of vector-like tensors; `bias_bn` when it says nothing.
+pub(super) fn ignore_from_wire(number: i32) -> Result<Ignore, UnknownNumber> {
+    match v1::Ignore::try_from(number) {
+        Ok(v1::Ignore::Unspecified | v1::Ignore::BiasBn) => Ok(Ignore::BiasBn),
+        Ok(v1::Ignore::None) => Ok(Ignore::None),
+        Err(_) => Err(UnknownNumber { number, known: "1 bias_bn, 2 none" }),
+    }
+}
+
+pub(super) fn ignore_to_wire(ignore: Ignore) -> v1::Ignore {
+    match ignore {
         Ignore::BiasBn => v1::Ignore::BiasBn,
         Ignore::None => v1::Ignore::None,
-    };
-    let random = v1::RandomDirection { seed, normalization: normalization.into(), ignore: ignore.into() };
-    v1::Direction { source: Some(v1::direction::Source::Random(random)) }
+    }
 }
 
 /// Returns the split that a message names; train when it names none.

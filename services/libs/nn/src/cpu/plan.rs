@@ -135,8 +135,10 @@ impl Plan {
         Ok(Self::with_images(&draft, storage, path, algorithm, n_images))
     }
 
-    /// As [`Self::new`], with micro-batches of `n_images`.
-    #[cfg(test)]
+    /// As [`Self::new`], with micro-batches of `n_images`: the logits have the same bits with any number.
+    ///
+    /// # Errors
+    /// Those of [`Self::new`].
     pub(crate) fn with_micro_batch(
         graph: &Graph,
         path: Path,

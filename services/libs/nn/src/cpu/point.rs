@@ -26,8 +26,10 @@ pub(crate) fn obstacle(graph: &Graph, batch_norm: BatchNormMode) -> Option<Strin
 /// A planned network, and memory that its points share.
 #[derive(Debug)]
 pub(crate) struct Network {
+    path: Path,
+    algorithm: Algorithm,
     fastest: Plan,
-    /// What computes images again whose logits are not finite.
+    /// What computes images again whose logits are not finite, one at a time.
     direct: Plan,
     constants: Vec<Vec<f32>>,
     n_classes: usize,
@@ -55,8 +57,10 @@ impl Network {
     /// When it has an operator that the engine lacks, or one in a form that it lacks.
     pub(crate) fn new(graph: &Graph, path: Path, algorithm: Algorithm) -> Result<Self, Unsupported> {
         Ok(Self {
+            path,
+            algorithm,
             fastest: Plan::new(graph, path, algorithm)?,
-            direct: Plan::new(graph, path.f32(), Algorithm::Direct)?,
+            direct: Plan::with_micro_batch(graph, path.f32(), Algorithm::Direct, 1)?,
             constants: graph.constants().values().map(|constant| constant.data().to_vec()).collect(),
             n_classes: graph.n_classes(),
             n_input_values: graph.input_shape().n_values(),
@@ -64,6 +68,17 @@ impl Network {
             direct_workspaces: Mutex::default(),
             spare: Mutex::default(),
         })
+    }
+
+    /// Returns the network, which is that of `graph`, with half as many images in its micro-batches: it takes less
+    /// memory, and computes the same bits. None when they have one image only.
+    pub(crate) fn halved(&self, graph: &Graph) -> Option<Self> {
+        let n_images = self.fastest.n_images() / 2;
+        if n_images == 0 {
+            return None;
+        }
+        let fastest = Plan::with_micro_batch(graph, self.path, self.algorithm, n_images).ok()?;
+        Some(Self { fastest, ..Self::new(graph, self.path, self.algorithm).ok()? })
     }
 
     /// The bytes that the network takes beside its parameters and samples: packed parameters of one point, and the

@@ -301,3 +301,27 @@ fn samples_of_another_engine_are_refused() {
         PlaneSession::open(Arc::new(plane.expect("a plane")), Arc::new(samples), 1).expect_err("another engine");
     assert_eq!(error, SessionError::Engine { expected: Engine::Cpu, found: Engine::Burn });
 }
+
+#[test]
+fn a_plane_that_has_to_take_less_memory_keeps_its_bits() {
+    let subject = Subject::of_every_operator(37);
+    let device = device(2);
+    let Subject { graph, origin, directions, samples } = &subject;
+    let plane = ResidentPlane::upload(&device, CPU, Arc::clone(graph), origin, directions, BatchNormMode::Frozen);
+    let plane = Arc::new(plane.expect("a plane"));
+    let samples = ResidentSamples::upload(&device, Engine::Cpu, samples, None).expect("samples");
+    let session = PlaneSession::open(Arc::clone(&plane), Arc::new(samples), 1).expect("samples that fit");
+    let (before, n_bytes) = (value(&session, &[0.3, -0.2]), plane.n_bytes());
+    assert!(!plane.shrink(n_bytes), "it fits already");
+    assert_eq!(plane.n_bytes(), n_bytes);
+
+    assert!(plane.shrink(n_bytes - 1));
+    assert!(plane.n_bytes() < n_bytes);
+    assert_eq!(value(&session, &[0.3, -0.2]), before);
+
+    assert!(plane.shrink(0), "down to one image");
+    let least = plane.n_bytes();
+    assert_eq!(value(&session, &[0.3, -0.2]), before);
+    assert!(!plane.shrink(0), "nothing is left to shrink");
+    assert_eq!(plane.n_bytes(), least);
+}

@@ -164,7 +164,7 @@ impl Services {
         let provenance = surface.provenance.context("no provenance")?;
         let blob = |path: String, digest: String| Some(Blob { path, digest });
         Ok(EvaluateTileRequest {
-            protocol_version: 4,
+            protocol_version: 5,
             surface: surface.name,
             tile_index: 0,
             attempt: 1,

@@ -330,6 +330,6 @@ async fn surfaces_that_are_not_there_and_pictures_that_cannot_be_drawn_are_refus
         }
     }
     guarded.command(&[&plot[..], &[&svg, "--kind=pie"]].concat(), &Wrong::field("kind", &["pie", "heatmap"])).await;
-    guarded.command(&[&plot[..], &["out.gif"]].concat(), &Wrong::field("format", &["out.gif", ".svg or .png"])).await;
+    guarded.command(&[&plot[..], &["out.bmp"]].concat(), &Wrong::field("format", &["out.bmp", ".svg", ".stl"])).await;
     guarded.end().await.map(drop)
 }

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use relief_core::Philox;
+use relief_core::{
+    Direction, DirectionAxis, Ignore, Normalization, Philox, Tensor, TensorMap, displace, random_direction,
+};
 use relief_graph::{Graph, InputShape, ParameterKind, builtin};
 
 use super::network::{ALGORITHMS, Network};
+use super::reference;
 use crate::cpu::{Algorithm, Path};
 
 /// Networks with more parameters take long to pack.
@@ -107,5 +110,60 @@ fn all_instructions_agree_on_the_large_built_in_networks_too() {
 fn built_in_networks_have_the_logits_of_the_reference() {
     for name in ["lenet5", "resnet20", "resnet20_noshort", "resnet56", "resnet110_noshort"] {
         network(name, 8).check(1, false, f64::from(TOLERANCE), name);
+    }
+}
+
+/// The network at a point of a plane along filter-normalised directions.
+fn displaced(network: &Network, coefficients: [f64; 2]) -> Network {
+    let Network { graph, parameters } = network;
+    let tensor = |(parameter, values): (&relief_graph::Parameter, &Vec<f32>)| {
+        (parameter.name.clone(), Tensor::new(parameter.shape.clone(), values.clone()).expect("a good shape"))
+    };
+    let origin: TensorMap = graph.parameters().iter().zip(parameters).map(tensor).collect();
+    let direction = |axis| {
+        Direction::Step(random_direction(graph.trainable(&origin), 5, axis, Normalization::Filter, Ignore::BiasBn))
+    };
+    let directions = [DirectionAxis::X, DirectionAxis::Y].map(direction);
+    let steps: Vec<(f64, &Direction)> = coefficients.into_iter().zip(&directions).collect();
+    let mut theta = displace(&origin, &steps);
+    let mut values = |name: &str| theta.remove(name).expect("a tensor for each parameter").into_data();
+    let parameters = graph.parameters().iter().map(|parameter| &parameter.name).map(|name| values(name)).collect();
+    Network { graph: graph.clone(), parameters }
+}
+
+/// The mean cross entropy of logits, row-major (image, class), whose targets are one class after the other.
+fn loss(logits: &[f64], n_classes: usize) -> f64 {
+    let of_image = |(image, logits): (usize, &[f64])| {
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+        largest + sum.ln() - logits[image % n_classes]
+    };
+    let rows = logits.chunks(n_classes).enumerate();
+    rows.map(of_image).sum::<f64>() / (logits.len() / n_classes) as f64
+}
+
+#[test]
+fn losses_are_those_of_float64_at_settled_weights_and_far_from_them() {
+    const N_IMAGES: usize = 6;
+    for name in ["resnet20", "resnet56"] {
+        let centre = network(name, 16);
+        let images = centre.images(N_IMAGES, 1, false);
+        let mut largest: f64 = 0.0;
+        for coefficients in [[0.0, 0.0], [1.0, -1.0], [-3.0, 3.0]] {
+            let network = displaced(&centre, coefficients);
+            let n_classes = network.graph.n_classes();
+            let expected = loss(&reference::logits(&network, &images).0, n_classes);
+            largest = largest.max(expected);
+            for path in Path::all() {
+                for algorithm in ALGORITHMS {
+                    let found = network.run(&network.plan(path, algorithm, 4), &images);
+                    let found = loss(&found.into_iter().map(f64::from).collect::<Vec<_>>(), n_classes);
+                    let is_close = (found - expected).abs() <= 1e-5 * expected;
+                    let path = path.as_str();
+                    assert!(is_close, "{name} at {coefficients:?}, {path} {algorithm:?}: {found}, not {expected}");
+                }
+            }
+        }
+        assert!(largest > 100.0, "{name} goes no farther than a loss of {largest}");
     }
 }
