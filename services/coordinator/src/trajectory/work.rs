@@ -182,7 +182,7 @@ impl Trajectories {
     async fn follow_surface(&self, job: &TrajectoryJob, record: &TrajectoryRecord) -> Result<(), ApiError> {
         let id = &record.provenance.surface;
         loop {
-            let (surface, status) = self.surfaces.get(id).await?;
+            let (_, status) = self.surfaces.get(id).await?;
             job.update(|job| {
                 job.points_done = status.tally.points_done;
                 job.points_per_second = status.points_per_second;
@@ -191,8 +191,8 @@ impl Trajectories {
             match status.state {
                 JobState::Succeeded => return Ok(()),
                 JobState::Failed => {
-                    let outcome = surface.outcome.unwrap_or_else(|| unreachable!("a surface that failed has ended"));
-                    let message = format!("{id} failed: {}", outcome.message.unwrap_or_default());
+                    let reason = status.error.map(|(_, message)| message).unwrap_or_default();
+                    let message = format!("{id} failed: {reason}");
                     return Err(ApiError::new(ErrorReason::EvaluationFailed, message));
                 }
                 JobState::Cancelled => {
