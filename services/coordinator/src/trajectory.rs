@@ -42,6 +42,8 @@ use errand::Errands;
 /// Between two tries to store what must be stored.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks for trajectories that a leader before stored late.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What can be done with trajectories.
 #[derive(Debug)]
@@ -90,6 +92,13 @@ impl Trajectories {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
+        // A leader before may have stored one too late to be found.
+        loop {
+            tokio::time::sleep(SEARCH_INTERVAL).await;
+            if let Err(error) = self.try_resume(&term).await {
+                tracing::warn!(%error, "cannot look for unfinished trajectories");
+            }
+        }
     }
 
     async fn try_resume(self: &Arc<Self>, term: &Arc<Term>) -> Result<(), ApiError> {
@@ -105,12 +114,18 @@ impl Trajectories {
 
     /// Puts a stored trajectory to work.
     fn start(self: &Arc<Self>, term: &Arc<Term>, record: TrajectoryRecord) -> Arc<TrajectoryJob> {
-        let job = Arc::new(TrajectoryJob::new(record));
-        let previous = self.lock().insert(job.id().clone(), Arc::clone(&job));
-        if let Some(previous) = previous {
-            // That of a term that is over.
-            previous.abandon();
-        }
+        let job = {
+            let mut jobs = self.lock();
+            // Whoever creates it and whoever finds it in the store may both be about to.
+            if let Some(job) = jobs.get(&record.id)
+                && job.is_of(term.epoch, &record)
+            {
+                return Arc::clone(job);
+            }
+            let job = Arc::new(TrajectoryJob::new(record, term.epoch));
+            jobs.insert(job.id().clone(), Arc::clone(&job));
+            job
+        };
         let (trajectories, of_term, at_work) = (Arc::clone(self), Arc::clone(term), Arc::clone(&job));
         let over = term.over().clone();
         let leave = Leave { trajectories: Arc::clone(self), job: Arc::clone(&job) };

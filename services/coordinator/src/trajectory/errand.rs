@@ -234,7 +234,7 @@ mod tests {
         let pauses = [Duration::from_millis(1); 2];
         let errands = Errands { pauses, ..Errands::new(fleet, Duration::from_secs(1)) };
         let errand = Failing { fails, asked: Mutex::default() };
-        let job = TrajectoryJob::new(record());
+        let job = TrajectoryJob::new(record(), 1);
         let answer = errands.ask(&job, Some("class"), &errand).await.map_err(|error| error.reason);
         assert!(errands.lock().is_empty(), "nobody is busy afterwards");
         (answer, errand.asked.into_inner().expect("nobody panicked"))

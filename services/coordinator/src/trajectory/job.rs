@@ -85,6 +85,8 @@ impl TrajectoryStatus {
 #[derive(Debug)]
 pub(crate) struct TrajectoryJob {
     id: TrajectoryId,
+    /// That of the term in which it is at work.
+    epoch: u64,
     record: Mutex<TrajectoryRecord>,
     status: watch::Sender<TrajectoryStatus>,
     stop: CancellationToken,
@@ -93,14 +95,20 @@ pub(crate) struct TrajectoryJob {
 }
 
 impl TrajectoryJob {
-    pub(crate) fn new(record: TrajectoryRecord) -> Self {
+    pub(crate) fn new(record: TrajectoryRecord, epoch: u64) -> Self {
         Self {
             id: record.id.clone(),
+            epoch,
             status: watch::Sender::new(TrajectoryStatus::new(&record)),
             record: Mutex::new(record),
             stop: CancellationToken::new(),
             is_left: CancellationToken::new(),
         }
+    }
+
+    /// Whether it is the work on `record` in the term of this epoch.
+    pub(crate) fn is_of(&self, epoch: u64, record: &TrajectoryRecord) -> bool {
+        self.epoch == epoch && self.record().incarnation == record.incarnation
     }
 
     pub(crate) fn id(&self) -> &TrajectoryId {
