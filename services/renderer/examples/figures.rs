@@ -82,7 +82,7 @@ fn run(name: &str, floor: f64, pace: f64) -> Run {
             weight_norm: 30.0 + 18.0 * (epoch / 300.0).sqrt() / pace * if idx > 150 { 0.97 } else { 1.0 },
         }
     };
-    Run { name: name.to_owned(), epochs: (0..=300).map(epoch).collect() }
+    Run { name: name.to_owned(), epochs: (0..=300).map(epoch).collect(), steps: Vec::new() }
 }
 
 fn write_weights(folder: &Path) -> anyhow::Result<()> {

@@ -51,7 +51,7 @@
     if (!isCurve) lines.push(`y ${digits(y[row])}`);
     for (const { name, losses, accuracies } of splits) {
       const of = splits.length > 1 ? ` (${name})` : "";
-      lines.push(`loss${of} ${digits(losses[idx])}`);
+      lines.push(`${data.quantity}${of} ${digits(losses[idx])}`);
       if (!isNaN(accuracies[idx])) lines.push(`accuracy${of} ${digits(accuracies[idx])} %`);
     }
     const loss = splits[0].losses[idx];

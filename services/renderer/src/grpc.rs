@@ -1,5 +1,6 @@
 //! `relief.plot.v1.PlotService`.
 
+mod figure;
 mod run;
 mod several;
 mod trajectory;
@@ -16,7 +17,8 @@ use relief_store::Store;
 use tonic::{Request, Response, Status};
 
 use crate::plot::{
-    Camera, LONGEST_SIDE, LossScale, Palette, PlotError, PlotFormat, PlotKind, PlotSpec, Projection, Theme, draw,
+    Camera, LONGEST_SIDE, LossScale, Palette, Panel, Picture, PlotError, PlotFormat, PlotKind, PlotSpec, Projection,
+    Theme,
 };
 
 /// The largest file that an answer has room for.
@@ -34,19 +36,7 @@ impl PlotService for PlotHandler {
         &self,
         request: Request<wire::RenderSurfaceRequest>,
     ) -> Result<Response<wire::RenderSurfaceResponse>, Status> {
-        let request = request.into_inner();
-        let id: SurfaceId =
-            request.surface.parse().map_err(|error: NameError| ApiError::field("surface", error.to_string()))?;
-        let record = self.store.get_surface(&id).await.map_err(ApiError::from)?;
-        let split = split(request.split, &record.spec)?;
-        let spec = plot_spec(&request, &record.spec, split)?;
-        let format = spec.format;
-        let values = of_split(self.store.read_values(&record).await.map_err(ApiError::from)?, split);
-        if values.main.flags.iter().all(|flag| *flag == PointFlag::Never) {
-            let message = format!("{id} has no computed point yet; draw it when its first tile is done");
-            return Err(ApiError::new(ErrorReason::WrongState, message).into());
-        }
-        let (content, media_type) = drawn(format, move || draw(&values, &spec)).await?;
+        let (content, media_type) = alone(panel(&self.store, &request.into_inner()).await?).await?;
         Ok(Response::new(wire::RenderSurfaceResponse { content, media_type }))
     }
 
@@ -54,7 +44,7 @@ impl PlotService for PlotHandler {
         &self,
         request: Request<wire::RenderTrajectoryRequest>,
     ) -> Result<Response<wire::RenderTrajectoryResponse>, Status> {
-        let (content, media_type) = trajectory::render(&self.store, request.into_inner()).await?;
+        let (content, media_type) = alone(trajectory::panel(&self.store, &request.into_inner()).await?).await?;
         Ok(Response::new(wire::RenderTrajectoryResponse { content, media_type }))
     }
 
@@ -62,7 +52,7 @@ impl PlotService for PlotHandler {
         &self,
         request: Request<wire::RenderRunsRequest>,
     ) -> Result<Response<wire::RenderRunsResponse>, Status> {
-        let (content, media_type) = run::render(&self.store, request.into_inner()).await?;
+        let (content, media_type) = alone(run::panel(&self.store, &request.into_inner()).await?).await?;
         Ok(Response::new(wire::RenderRunsResponse { content, media_type }))
     }
 
@@ -70,9 +60,47 @@ impl PlotService for PlotHandler {
         &self,
         request: Request<wire::RenderSurfacesRequest>,
     ) -> Result<Response<wire::RenderSurfacesResponse>, Status> {
-        let (content, media_type) = several::render(&self.store, request.into_inner()).await?;
+        let (content, media_type) = alone(several::panel(&self.store, &request.into_inner()).await?).await?;
         Ok(Response::new(wire::RenderSurfacesResponse { content, media_type }))
     }
+
+    async fn render_figure(
+        &self,
+        request: Request<wire::RenderFigureRequest>,
+    ) -> Result<Response<wire::RenderFigureResponse>, Status> {
+        let (content, media_type) = figure::render(&self.store, request.into_inner()).await?;
+        Ok(Response::new(wire::RenderFigureResponse { content, media_type }))
+    }
+}
+
+/// A surface as it is now.
+///
+/// # Errors
+/// With the field that is wrong, or when there is nothing to draw yet.
+async fn panel(store: &Store, request: &wire::RenderSurfaceRequest) -> Result<Panel, ApiError> {
+    let id: SurfaceId =
+        request.surface.parse().map_err(|error: NameError| ApiError::field("surface", error.to_string()))?;
+    let record = store.get_surface(&id).await?;
+    let split = split(request.split, &record.spec)?;
+    let spec = plot_spec(request, &record.spec, split)?;
+    if spec.kind == PlotKind::Convexity {
+        let Some(curvature) = store.read_curvature(&record).await? else {
+            let message = format!("{id} carries no curvature: its group has no arrays lambda_min and lambda_max");
+            return Err(ApiError::new(ErrorReason::WrongState, message));
+        };
+        return Ok(Panel { picture: Picture::Convexity(curvature), spec });
+    }
+    let values = of_split(store.read_values(&record).await?, split);
+    if values.main.flags.iter().all(|flag| *flag == PointFlag::Never) {
+        let message = format!("{id} has no computed point yet; draw it when its first tile is done");
+        return Err(ApiError::new(ErrorReason::WrongState, message));
+    }
+    Ok(Panel { picture: Picture::Surface(values), spec })
+}
+
+/// Draws a panel as a picture of its own.
+async fn alone(panel: Panel) -> Result<(Bytes, String), ApiError> {
+    drawn(panel.spec.format, move || panel.draw()).await
 }
 
 /// Draws aside, and returns the file with its media type.
@@ -109,15 +137,21 @@ fn refused(error: PlotError) -> ApiError {
         | PlotError::CurveFormat { .. }
         | PlotError::TrajectoryFormat { .. }
         | PlotError::RunFormat { .. }
+        | PlotError::ConvexityFormat { .. }
+        | PlotError::FigureFormat { .. }
         | PlotError::SurfacesFormat { .. } => ApiError::field("format", message),
+        PlotError::NumberOfPanels { .. } => ApiError::field("panels", message),
+        PlotError::OfPanel { panel_idx, source } => figure::of_panel(panel_idx, None, refused(*source)),
         PlotError::NumberOfRuns { .. } => ApiError::field("runs", message),
         PlotError::NumberOfSurfaces { .. } | PlotError::BandGrid { .. } | PlotError::BandOfOne => {
             ApiError::field("surfaces", message)
         }
         PlotError::Columns { .. } => ApiError::field("columns", message),
         PlotError::LayoutOfKind { .. } => ApiError::field("layout", message),
-        PlotError::NothingPositive { .. } => ApiError::field("scale", message),
-        PlotError::NoCell { .. } | PlotError::NoRunValue { .. } => ApiError::new(ErrorReason::WrongState, message),
+        PlotError::NothingPositive { .. } | PlotError::ConvexityScale => ApiError::field("scale", message),
+        PlotError::NoCell { .. } | PlotError::NoCurvature { .. } | PlotError::NoRunValue { .. } => {
+            ApiError::new(ErrorReason::WrongState, message)
+        }
         PlotError::Shape { .. }
         | PlotError::EmptyRun { .. }
         | PlotError::RunEpoch { .. }
@@ -197,8 +231,10 @@ fn style(request: &wire::RenderSurfaceRequest, n_rows: u32) -> Result<PlotSpec, 
         Ok(wire::PlotKind::Heatmap) => PlotKind::Heatmap,
         Ok(wire::PlotKind::FilledContour) => PlotKind::FilledContour,
         Ok(wire::PlotKind::Surface) => PlotKind::Surface,
+        Ok(wire::PlotKind::Convexity) => PlotKind::Convexity,
         Err(_) => {
-            return Err(unknown("kind", request.kind, "1 curve, 2 contour, 3 heatmap, 4 filled contour, 5 surface"));
+            let known = "1 curve, 2 contour, 3 heatmap, 4 filled contour, 5 surface, 6 convexity";
+            return Err(unknown("kind", request.kind, known));
         }
     };
     let scale = match wire::LossScale::try_from(request.scale) {

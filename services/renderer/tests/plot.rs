@@ -95,7 +95,7 @@ fn the_png_has_the_size_asked_for_and_ink_all_over() {
         let is_colored = |red: u8, green: u8, blue: u8| red.max(green).max(blue) - red.min(green).min(blue) > 40;
         let colored = share_of(&pixmap, is_colored);
         let wanted = match kind {
-            PlotKind::Heatmap | PlotKind::FilledContour => 0.4..0.9,
+            PlotKind::Heatmap | PlotKind::FilledContour | PlotKind::Convexity => 0.4..0.9,
             PlotKind::Surface => 0.1..0.6,
             PlotKind::Curve | PlotKind::Contour => 0.004..0.2,
         };

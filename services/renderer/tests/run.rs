@@ -16,7 +16,7 @@ fn run(name: &str) -> Run {
         test_accuracy: Some(9.0 + 7.0 * f64::from(idx)),
         weight_norm: 5.0 + f64::from(idx),
     };
-    Run { name: name.to_owned(), epochs: (0..=10).map(epoch).collect() }
+    Run { name: name.to_owned(), epochs: (0..=10).map(epoch).collect(), steps: Vec::new() }
 }
 
 fn spec() -> PlotSpec {
@@ -134,7 +134,7 @@ fn bad_fields_are_named() {
         |runs: &[Run], spec: &PlotSpec| draw_runs(runs, RunKind::Training, spec).expect_err("a refusal").to_string();
     assert!(refusal(&[], &spec()).contains("runs holds 0 runs; it must hold 1 to 6"));
     assert!(refusal(&vec![run(""); 7], &spec()).contains("runs holds 7 runs"));
-    let empty = Run { name: String::new(), epochs: Vec::new() };
+    let empty = Run { name: String::new(), epochs: Vec::new(), steps: Vec::new() };
     assert!(refusal(&[run(""), empty], &spec()).contains("runs[1].epochs is empty"));
     let mut twice = run("");
     twice.epochs[3].epoch = 2.0;

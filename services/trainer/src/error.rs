@@ -38,8 +38,6 @@ pub(crate) enum RunError {
     Evaluation(#[from] SessionError),
     #[error("cannot train")]
     Training(#[from] TrainingError),
-    #[error("cannot write the metrics as JSON")]
-    Metrics(#[from] serde_json::Error),
     #[error("the training thread failed: {0}")]
     Panic(String),
 }
@@ -64,7 +62,6 @@ impl RunError {
             | Self::Plane(_)
             | Self::Evaluation(_)
             | Self::Training(_)
-            | Self::Metrics(_)
             | Self::Panic(_) => ErrorReason::Internal,
         }
     }

@@ -3,9 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use bytes::Bytes;
 use relief_core::{NetworkId, RunId, TensorMap};
-use relief_store::{SnapshotMetrics, SnapshotRecord, Store, StoreError, StoreErrorKind};
+use relief_store::{SnapshotMetrics, SnapshotRecord, StepMetrics, Store, StoreError, StoreErrorKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::chain;
@@ -36,8 +35,8 @@ impl Journal {
         self.persist(|_| self.store.put_run_status(run, status)).await
     }
 
-    pub(crate) async fn put_metrics(&self, run: &RunId, epoch: u32, jsonl: &Bytes) -> Result<(), StoreError> {
-        self.persist(|_| self.store.put_run_metrics(run, epoch, jsonl.clone())).await
+    pub(crate) async fn put_metrics(&self, run: &RunId, epoch: u32, steps: &[StepMetrics]) -> Result<(), StoreError> {
+        self.persist(|_| self.store.put_run_metrics(run, epoch, steps)).await
     }
 
     pub(crate) async fn put_snapshot(

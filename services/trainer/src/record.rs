@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use relief_core::{Digest, JobState, RunId, RunSpec};
 use relief_store::json_float;
 use serde::{Deserialize, Serialize};
@@ -93,37 +92,6 @@ impl RunStatus {
     }
 }
 
-/// A step as the metrics of its epoch hold it: one line of JSON. A loss that is not finite is a text (see
-/// [`relief_store::json_float`]).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct StepRecord {
-    /// The number of steps taken, this one included.
-    pub(crate) step: u64,
-    /// The epoch it belongs to, counted from 1.
-    pub(crate) epoch: u32,
-    /// The mean cross entropy over its batch before the step, in nats.
-    #[serde(with = "json_float")]
-    pub(crate) loss: f64,
-    /// The accuracy over its batch before the step, in percent.
-    #[serde(with = "json_float")]
-    pub(crate) accuracy: f64,
-    /// The learning rate.
-    pub(crate) rate: f64,
-    /// The Euclidean norm over all trainable tensors after the step.
-    #[serde(with = "json_float")]
-    pub(crate) weight_norm: f64,
-}
-
-/// Returns the steps as lines of JSON.
-pub(crate) fn to_jsonl(steps: &[StepRecord]) -> Result<Bytes, serde_json::Error> {
-    let mut lines = Vec::with_capacity(steps.len() * 128);
-    for step in steps {
-        serde_json::to_writer(&mut lines, step)?;
-        lines.push(b'\n');
-    }
-    Ok(lines.into())
-}
-
 /// Says why a run that its trainer left behind failed, `last_snapshot` being the epoch of its newest snapshot.
 pub(crate) struct Abandoned {
     pub(crate) last_snapshot: Option<u32>,
@@ -135,21 +103,5 @@ impl fmt::Display for Abandoned {
             None => f.write_str("the trainer was stopped before the run wrote a snapshot"),
             Some(epoch) => write!(f, "the trainer was stopped during the run; snapshots up to epoch {epoch} are kept"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_are_lines_of_json_that_keep_what_is_not_finite() {
-        let step = StepRecord { step: 1, epoch: 1, loss: 2.5, accuracy: 10.0, rate: 0.1, weight_norm: 3.0 };
-        let steps = [step, StepRecord { step: 2, loss: f64::INFINITY, ..step }];
-        let lines = to_jsonl(&steps).expect("numbers have a JSON form");
-        let text = std::str::from_utf8(&lines).expect("JSON is UTF-8");
-        assert!(text.starts_with(r#"{"step":1,"epoch":1,"loss":2.5,"#), "{text}");
-        let read: Vec<StepRecord> = text.lines().map(|line| serde_json::from_str(line).expect("a step")).collect();
-        assert_eq!(read, steps);
     }
 }

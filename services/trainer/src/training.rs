@@ -8,9 +8,9 @@ use relief_graph::Graph;
 use relief_nn::{
     Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe, TrainingSession,
 };
+use relief_store::StepMetrics;
 
 use crate::error::RunError;
-use crate::record::StepRecord;
 use crate::shuffle::shuffled;
 
 /// A run's network in training. Blocks; to be used on a thread that may.
@@ -104,8 +104,8 @@ impl Training {
     pub(crate) fn epoch(
         &mut self,
         epoch: u32,
-        on_step: &mut dyn FnMut(&StepRecord, usize) -> Result<(), RunError>,
-    ) -> Result<Vec<StepRecord>, RunError> {
+        on_step: &mut dyn FnMut(&StepMetrics, usize) -> Result<(), RunError>,
+    ) -> Result<Vec<StepMetrics>, RunError> {
         let rate = self.recipe.rate_in_epoch(epoch);
         let order = shuffled(self.samples.n_samples(), self.recipe.seed, epoch);
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
@@ -114,7 +114,7 @@ impl Training {
             gather(&self.samples, batch, &mut inputs, &mut targets);
             let metrics = self.session.step(&inputs, &targets, rate)?;
             self.n_steps += 1;
-            let step = StepRecord {
+            let step = StepMetrics {
                 step: self.n_steps,
                 epoch,
                 loss: metrics.loss,

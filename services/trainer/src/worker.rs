@@ -18,7 +18,6 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::error::{RunError, chain};
 use crate::journal::Journal;
 use crate::progress::{EpochMean, Pace};
-use crate::record::to_jsonl;
 use crate::run::{LiveRun, Registry};
 use crate::trainer::Trainer;
 use crate::training::Training;
@@ -225,8 +224,7 @@ impl Course<'_> {
             });
             check(worker, run, *last_snapshot)
         })?;
-        let jsonl = to_jsonl(&steps)?;
-        let put = worker.journal.put_metrics(run.id(), epoch, &jsonl);
+        let put = worker.journal.put_metrics(run.id(), epoch, &steps);
         worker.runtime.block_on(put).map_err(|error| RunError::store(format!("the metrics of epoch {epoch}"), error))
     }
 

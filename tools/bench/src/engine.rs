@@ -21,7 +21,7 @@ use relief_nn::{CpuPath, Device};
 
 use peers::Peers;
 use report::{NetworkReport, Report, SubjectReport};
-use subject::{Landscape, Subject};
+pub(crate) use subject::{Landscape, Subject};
 
 use crate::usage;
 
@@ -43,7 +43,7 @@ const PEERS: [&str; 4] = ["onnxruntime", "torch-nchw", "torch-nhwc", "original-l
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Samples per forward pass, where there is a choice.
-const BATCH_SIZE: usize = 128;
+pub(crate) const BATCH_SIZE: usize = 128;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -134,7 +134,7 @@ fn own_subjects(threads: NonZeroUsize) -> Vec<(String, Numerics, Device, bool)> 
 }
 
 fn measure(name: &str, n_samples: usize, arguments: &Arguments, peers: &mut Peers) -> anyhow::Result<NetworkReport> {
-    let landscape = Arc::new(Landscape::of(name, n_samples)?);
+    let landscape = Arc::new(Landscape::of_default(name, n_samples)?);
     let files = tempfile::tempdir()?;
     let mut subjects = Vec::new();
     let mut memory = None;

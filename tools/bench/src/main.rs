@@ -7,6 +7,7 @@
 mod dispatch;
 mod engine;
 mod evaluator;
+mod services;
 mod usage;
 
 use clap::Parser;
@@ -19,12 +20,15 @@ enum Bench {
     Dispatch(dispatch::Arguments),
     /// The engines of this build and other programs: images per second, memory, and where the time of a point goes
     Engine(engine::Arguments),
+    /// A surface through all services, in turn with the bare loop of the engine over its points
+    Services(services::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Bench::parse() {
         Bench::Dispatch(arguments) => dispatch::run(arguments).await,
+        Bench::Services(arguments) => services::run(arguments).await,
         Bench::Engine(arguments) => tokio::task::spawn_blocking(|| engine::run(arguments)).await?,
     }
 }

@@ -1,7 +1,9 @@
 //! What can be asked for on the command line.
 
+mod figure;
 mod number;
 mod plot;
+mod style;
 mod surface;
 #[cfg(test)]
 mod tests;
@@ -18,11 +20,13 @@ use relief_graph::InputShape;
 use relief_rpc::Endpoint;
 
 use crate::output::OutputFormat;
+pub(crate) use figure::{FigureArguments, FigureName};
 use number::{decimal, whole};
-pub(crate) use plot::{PlotRunArguments, PlotSurfacesArguments};
-pub(crate) use surface::{
-    CreateArguments, ExportArguments, ExportFormat, PlotCommand, PlotSurfaceArguments, SurfaceCommand,
+pub(crate) use plot::{
+    PanelName, PlotCommand, PlotPanelsArguments, PlotRunArguments, PlotSurfaceArguments, PlotSurfacesArguments,
 };
+pub(crate) use style::{LossArguments, scale};
+pub(crate) use surface::{CreateArguments, ExportArguments, ExportFormat, Splits, SurfaceCommand};
 pub(crate) use trajectory::{
     AxesKind, CreateTrajectoryArguments, ExportTrajectoryFormat, PlotTrajectoryArguments, TrajectoryCommand,
 };
@@ -79,6 +83,8 @@ pub(crate) enum Command {
     /// Pictures
     #[command(subcommand)]
     Plot(PlotCommand),
+    /// Make a figure of Li et al. 2018 from runs that are there; without a name, list the figures
+    Figure(Box<FigureArguments>),
 }
 
 #[derive(Debug, Args)]

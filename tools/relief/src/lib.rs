@@ -14,6 +14,7 @@ mod dataset;
 mod direction;
 mod error;
 mod export;
+mod figure;
 mod file;
 mod import;
 mod inference;
@@ -79,5 +80,6 @@ async fn ask(command: Command, client: &Client, output: Output) -> anyhow::Resul
         Command::Surface(command) => surface::run(command, client, output).await,
         Command::Trajectory(command) => trajectory::run(command, client, output).await,
         Command::Plot(command) => plot::run(command, client).await,
+        Command::Figure(arguments) => figure::run(*arguments, client, output).await,
     }
 }

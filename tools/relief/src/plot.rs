@@ -1,15 +1,21 @@
 //! `relief plot`: pictures.
 
 use bytes::Bytes;
-use relief_api::catalog::v1::Split;
+use relief_api::catalog::v1::Split as WireSplit;
 use relief_api::convert::surface::split_to_wire;
+use relief_api::plot::v1::figure_panel::Picture;
 use relief_api::plot::v1::{
-    BandSpread, LossScale, PlotKind, PlotPalette, PlotProjection, PlotTheme, RenderRunsRequest, RenderSurfaceRequest,
+    BandSpread, FigurePanel, PlotKind, RenderFigureRequest, RenderRunsRequest, RenderSurfaceRequest,
     RenderSurfacesRequest, RenderTrajectoryRequest, RunPlotKind, SurfacesLayout,
 };
+use relief_core::Split;
 
-use crate::cli::{PlotCommand, PlotRunArguments, PlotSurfaceArguments, PlotSurfacesArguments, PlotTrajectoryArguments};
+use crate::cli::{
+    PanelName, PlotCommand, PlotPanelsArguments, PlotRunArguments, PlotSurfaceArguments, PlotSurfacesArguments,
+    PlotTrajectoryArguments, scale,
+};
 use crate::client::Client;
+use crate::error::CommandError;
 use crate::file;
 
 pub(crate) async fn run(command: PlotCommand, client: &Client) -> anyhow::Result<()> {
@@ -18,42 +24,32 @@ pub(crate) async fn run(command: PlotCommand, client: &Client) -> anyhow::Result
         PlotCommand::Trajectory(arguments) => trajectory(client, arguments).await,
         PlotCommand::Run(arguments) => runs(client, arguments).await,
         PlotCommand::Surfaces(arguments) => surfaces(client, arguments).await,
+        PlotCommand::Panels(arguments) => panels(client, arguments).await,
     }
 }
 
+/// The number of a split, that of none being left open.
+fn split_number(split: Option<Split>) -> i32 {
+    split.map_or(WireSplit::Unspecified, split_to_wire).into()
+}
+
 async fn surface(client: &Client, arguments: PlotSurfaceArguments) -> anyhow::Result<()> {
-    let PlotSurfaceArguments {
-        name,
-        kind,
-        split,
-        log,
-        title,
-        theme,
-        palette,
-        width,
-        dpi,
-        azimuth,
-        elevation,
-        orthographic,
-        loss_max,
-        out,
-    } = arguments;
-    let projection = if orthographic { PlotProjection::Orthographic } else { PlotProjection::Perspective };
+    let PlotSurfaceArguments { name, kind, split, title, losses, camera, style, out } = arguments;
     let request = RenderSurfaceRequest {
         surface: name.to_string(),
         kind: kind.map_or(PlotKind::Unspecified, PlotKind::from).into(),
-        scale: if log { LossScale::Log } else { LossScale::Linear }.into(),
+        scale: losses.scale(),
         format: out.format.into(),
         title,
-        split: split.map_or(Split::Unspecified, split_to_wire).into(),
-        theme: PlotTheme::from(theme).into(),
-        palette: PlotPalette::from(palette).into(),
-        width,
-        dpi,
-        azimuth,
-        elevation,
-        projection: projection.into(),
-        loss_max,
+        split: split_number(split),
+        theme: style.theme(),
+        palette: losses.palette(),
+        width: style.width,
+        dpi: style.dpi,
+        azimuth: camera.azimuth,
+        elevation: camera.elevation,
+        projection: camera.projection(),
+        loss_max: losses.loss_max,
     };
     file::write(&out.path, &render(client, request).await?)
 }
@@ -66,36 +62,36 @@ pub(crate) async fn render(client: &Client, request: RenderSurfaceRequest) -> an
 
 /// Draws a trajectory.
 pub(crate) async fn trajectory(client: &Client, arguments: PlotTrajectoryArguments) -> anyhow::Result<()> {
-    let PlotTrajectoryArguments { name, split, log, title, theme, palette, width, dpi, loss_max, out } = arguments;
+    let PlotTrajectoryArguments { name, split, title, losses, style, out } = arguments;
     let request = RenderTrajectoryRequest {
         trajectory: name.to_string(),
-        scale: if log { LossScale::Log } else { LossScale::Linear }.into(),
+        scale: losses.scale(),
         format: out.format.into(),
         title,
-        split: split.map_or(Split::Unspecified, split_to_wire).into(),
-        theme: PlotTheme::from(theme).into(),
-        palette: PlotPalette::from(palette).into(),
-        width,
-        dpi,
-        loss_max,
+        split: split_number(split),
+        theme: style.theme(),
+        palette: losses.palette(),
+        width: style.width,
+        dpi: style.dpi,
+        loss_max: losses.loss_max,
     };
     let response = client.plots().render_trajectory(request).await.map_err(|status| client.plots.refused(status))?;
     file::write(&out.path, &response.into_inner().content)
 }
 
 async fn runs(client: &Client, arguments: PlotRunArguments) -> anyhow::Result<()> {
-    let PlotRunArguments { runs, kind, labels, epochs, log, title, theme, width, dpi, out } = arguments;
+    let PlotRunArguments { runs, kind, labels, epochs, log, title, style, out } = arguments;
     let request = RenderRunsRequest {
         runs: runs.iter().map(ToString::to_string).collect(),
         kind: RunPlotKind::from(kind).into(),
-        scale: if log { LossScale::Log } else { LossScale::Linear }.into(),
+        scale: scale(log),
         format: out.format.into(),
         title,
         labels,
         epochs,
-        theme: PlotTheme::from(theme).into(),
-        width,
-        dpi,
+        theme: style.theme(),
+        width: style.width,
+        dpi: style.dpi,
     };
     let response = client.plots().render_runs(request).await.map_err(|status| client.plots.refused(status))?;
     file::write(&out.path, &response.into_inner().content)
@@ -111,40 +107,107 @@ async fn surfaces(client: &Client, arguments: PlotSurfacesArguments) -> anyhow::
         accuracy,
         kind,
         split,
-        log,
         title,
-        theme,
-        palette,
-        width,
-        dpi,
-        azimuth,
-        elevation,
-        orthographic,
-        loss_max,
+        losses,
+        camera,
+        style,
         out,
     } = arguments;
-    let projection = if orthographic { PlotProjection::Orthographic } else { PlotProjection::Perspective };
     let request = RenderSurfacesRequest {
         surfaces: names.iter().map(ToString::to_string).collect(),
         layout: layout.map_or(SurfacesLayout::Unspecified, SurfacesLayout::from).into(),
         kind: kind.map_or(PlotKind::Unspecified, PlotKind::from).into(),
-        scale: if log { LossScale::Log } else { LossScale::Linear }.into(),
+        scale: losses.scale(),
         format: out.format.into(),
         title,
         labels,
-        split: split.map_or(Split::Unspecified, split_to_wire).into(),
+        split: split_number(split),
         columns,
         spread: BandSpread::from(spread).into(),
         accuracy,
-        theme: PlotTheme::from(theme).into(),
-        palette: PlotPalette::from(palette).into(),
-        width,
-        dpi,
-        azimuth,
-        elevation,
-        projection: projection.into(),
-        loss_max,
+        theme: style.theme(),
+        palette: losses.palette(),
+        width: style.width,
+        dpi: style.dpi,
+        azimuth: camera.azimuth,
+        elevation: camera.elevation,
+        projection: camera.projection(),
+        loss_max: losses.loss_max,
     };
     let response = client.plots().render_surfaces(request).await.map_err(|status| client.plots.refused(status))?;
     file::write(&out.path, &response.into_inner().content)
+}
+
+async fn panels(client: &Client, arguments: PlotPanelsArguments) -> anyhow::Result<()> {
+    let PlotPanelsArguments {
+        names,
+        titles,
+        columns,
+        shared_scale,
+        kind,
+        run_kind,
+        split,
+        title,
+        losses,
+        camera,
+        style,
+        out,
+    } = arguments;
+    if !titles.is_empty() && titles.len() != names.len() {
+        let (n_titles, n_panels) = (titles.len(), names.len());
+        let text = format!("--titles holds {n_titles} titles for {n_panels} panels; it must hold one for each");
+        return Err(CommandError::WrongUse(text).into());
+    }
+    let picture = |(idx, name): (usize, PanelName)| {
+        let title = titles.get(idx).cloned().unwrap_or_default();
+        match name {
+            PanelName::Surface(name) => Picture::Surface(RenderSurfaceRequest {
+                surface: name.to_string(),
+                kind: kind.map_or(PlotKind::Unspecified, PlotKind::from).into(),
+                scale: losses.scale(),
+                title,
+                split: split_number(split),
+                palette: losses.palette(),
+                azimuth: camera.azimuth,
+                elevation: camera.elevation,
+                projection: camera.projection(),
+                loss_max: losses.loss_max,
+                ..RenderSurfaceRequest::default()
+            }),
+            PanelName::Trajectory(name) => Picture::Trajectory(RenderTrajectoryRequest {
+                trajectory: name.to_string(),
+                scale: losses.scale(),
+                title,
+                split: split_number(split),
+                palette: losses.palette(),
+                loss_max: losses.loss_max,
+                ..RenderTrajectoryRequest::default()
+            }),
+            PanelName::Run(name) => Picture::Runs(RenderRunsRequest {
+                runs: vec![name.to_string()],
+                kind: RunPlotKind::from(run_kind).into(),
+                scale: losses.scale(),
+                title,
+                ..RenderRunsRequest::default()
+            }),
+        }
+    };
+    let panels = names.into_iter().enumerate().map(picture).map(|picture| FigurePanel { picture: Some(picture) });
+    let request = RenderFigureRequest {
+        panels: panels.collect(),
+        columns,
+        title,
+        format: out.format.into(),
+        theme: style.theme(),
+        width: style.width,
+        dpi: style.dpi,
+        shared_scale,
+    };
+    file::write(&out.path, &figure(client, request).await?)
+}
+
+/// Returns the file of a picture of several.
+pub(crate) async fn figure(client: &Client, request: RenderFigureRequest) -> anyhow::Result<Bytes> {
+    let response = client.plots().render_figure(request).await.map_err(|status| client.plots.refused(status))?;
+    Ok(response.into_inner().content)
 }

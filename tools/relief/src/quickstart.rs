@@ -125,20 +125,23 @@ async fn write_files(client: &Client, out: &Path, surface: &str, curve: &str) ->
         (surface, "surface-contour", PlotKind::Contour, LossScale::Linear),
         (surface, "surface-contour-log", PlotKind::Contour, LossScale::Log),
         (surface, "surface-heatmap-log", PlotKind::Heatmap, LossScale::Log),
+        (surface, "surface-3d-log", PlotKind::Surface, LossScale::Log),
         (curve, "curve", PlotKind::Curve, LossScale::Linear),
     ];
-    let formats = [(PlotFormat::Svg, "svg"), (PlotFormat::Png, "png")];
-    let n_pictures = (pictures.len() * formats.len()) as u64;
+    const FLAT: &[(PlotFormat, &str)] = &[(PlotFormat::Svg, "svg"), (PlotFormat::Png, "png")];
+    const SPATIAL: &[(PlotFormat, &str)] = &[(PlotFormat::Png, "png"), (PlotFormat::Html, "html")];
+    let formats = |kind: PlotKind| if kind == PlotKind::Surface { SPATIAL } else { FLAT };
+    let n_pictures = pictures.iter().map(|(_, _, kind, _)| formats(*kind).len() as u64).sum();
     let mut progress = Progress::new("4/4 plots");
     let mut files = Vec::new();
     for (name, stem, kind, scale) in pictures {
-        for (format, extension) in formats {
+        for (format, extension) in formats(kind) {
             progress.show(files.len() as u64, n_pictures, "pictures", "");
             let request = RenderSurfaceRequest {
                 surface: name.to_owned(),
                 kind: kind.into(),
                 scale: scale.into(),
-                format: format.into(),
+                format: (*format).into(),
                 ..RenderSurfaceRequest::default()
             };
             let path = plots.join(format!("{stem}.{extension}"));

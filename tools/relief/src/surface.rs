@@ -80,7 +80,7 @@ async fn watch(client: &Client, name: &str) -> anyhow::Result<()> {
     job::until_interrupted(job(name, name), follow(client, name, name)).await
 }
 
-fn job<'a>(name: &'a str, label: &'a str) -> Job<'a> {
+pub(crate) fn job<'a>(name: &'a str, label: &'a str) -> Job<'a> {
     Job { noun: "surface", name, label, unit: "points" }
 }
 

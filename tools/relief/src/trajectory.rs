@@ -73,15 +73,15 @@ async fn create(client: &Client, spec: TrajectorySpec, validate_only: bool) -> a
 }
 
 async fn watch(client: &Client, name: &str) -> anyhow::Result<()> {
-    job::until_interrupted(job(name), follow(client, name)).await
+    job::until_interrupted(job(name, name), follow(client, name, name)).await
 }
 
-fn job(name: &str) -> Job<'_> {
-    Job { noun: "trajectory", name, label: name, unit: "steps" }
+pub(crate) fn job<'a>(name: &'a str, label: &'a str) -> Job<'a> {
+    Job { noun: "trajectory", name, label, unit: "steps" }
 }
 
-/// Shows the progress of a trajectory until it has succeeded. A server that goes away is waited for.
-async fn follow(client: &Client, name: &str) -> anyhow::Result<()> {
+/// Shows the progress of a trajectory under `label` until it has succeeded. A server that goes away is waited for.
+pub(crate) async fn follow(client: &Client, name: &str, label: &str) -> anyhow::Result<()> {
     let told = Cell::new(false);
     job::follow_through(&told, || async {
         let request = WatchTrajectoryRequest { name: name.to_owned(), after_revision: 0 };
@@ -91,7 +91,7 @@ async fn follow(client: &Client, name: &str) -> anyhow::Result<()> {
             told.set(true);
             change.trajectory.map(|trajectory| step(&trajectory))
         };
-        job::follow(&client.trajectories, job(name), changes, step).await
+        job::follow(&client.trajectories, job(name, label), changes, step).await
     })
     .await
 }

@@ -29,10 +29,14 @@ enum Task {
     ApiDocs,
     /// Measure the engines of this build and other programs in turn: target/bench-engine.md and .json
     Bench,
+    /// Compute a surface through all services in turn with the bare loop of the engine; the figures of docs/benchmarks.md
+    BenchServices,
     /// Measure a coordinator with a thousand simulated evaluators; the figures of docs/benchmarks.md
     BenchDispatch,
     /// Project 300 checkpoints of resnet56, and measure what the processes hold; the figures of docs/benchmarks.md
     BenchTrajectory,
+    /// Train the networks of docs/gallery.md on Fashion-MNIST and draw its pictures, in target/gallery; takes hours
+    Gallery,
     /// Compute 20 surfaces while every part of a cluster is killed at random
     Chaos,
     /// Have a cluster at mixed work for half an hour, with kills, and measure what it holds
@@ -79,6 +83,11 @@ const BENCH: &[&str] = &[
      --markdown target/bench-engine.md --json target/bench-engine.json",
 ];
 
+const BENCH_SERVICES: &[&str] = &[
+    "cargo build --release --locked --workspace --bins",
+    "cargo run --release --locked --quiet --package relief-bench -- services",
+];
+
 const BENCH_DISPATCH: &[&str] = &[
     "cargo build --release --locked --workspace --bins",
     "cargo run --release --locked --quiet --package relief-bench -- dispatch",
@@ -92,6 +101,8 @@ const BENCH_TRAJECTORY: &[&str] = &[
     "RELIEF_TRAJECTORY_STOPS=300 RELIEF_TRAJECTORY_NETWORK=resnet56 cargo test --release --locked --workspace \
      --test platform -- --nocapture a_path_of_many_checkpoints",
 ];
+
+const GALLERY: &[&str] = &["cargo build --release --locked --workspace --bins", "bash tools/gallery.sh"];
 
 const CHAOS: &[&str] = &[
     "cargo build --release --locked --workspace --bins --tests",
@@ -150,8 +161,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Clients => (CLIENT_TOOLS.to_vec(), [BUILD, CLIENTS].concat()),
         Task::ApiDocs => (Vec::new(), API_DOCS.to_vec()),
         Task::Bench => (Vec::new(), BENCH.to_vec()),
+        Task::BenchServices => (Vec::new(), BENCH_SERVICES.to_vec()),
         Task::BenchDispatch => (Vec::new(), BENCH_DISPATCH.to_vec()),
         Task::BenchTrajectory => (Vec::new(), BENCH_TRAJECTORY.to_vec()),
+        Task::Gallery => (Vec::new(), GALLERY.to_vec()),
         Task::Chaos => (Vec::new(), CHAOS.to_vec()),
         Task::Soak => (Vec::new(), SOAK.to_vec()),
     };
@@ -235,8 +248,10 @@ mod tests {
             CLIENTS,
             API_DOCS,
             BENCH,
+            BENCH_SERVICES,
             BENCH_DISPATCH,
             BENCH_TRAJECTORY,
+            GALLERY,
             CHAOS,
             SOAK,
         ]

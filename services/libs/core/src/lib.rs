@@ -46,4 +46,4 @@ pub use trajectory::{
     Projection, ProjectionError, Stop, TrajectoryAxes, TrajectorySpec, TrajectorySpecError, fitted_grid, gram_tile,
     project,
 };
-pub use values::{SplitValues, SurfaceValues};
+pub use values::{Curvature, SplitValues, SurfaceValues};

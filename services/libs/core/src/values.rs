@@ -86,3 +86,44 @@ impl SurfaceValues {
         !self.main.flags.contains(&PointFlag::Never)
     }
 }
+
+/// The curvature of the loss over a surface's grid: the extreme eigenvalues of the Hessian of the mean loss over the
+/// trainable tensors of two dimensions or more, at each point. Row-major with shape (ny, nx), NaN where not computed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Curvature {
+    /// The coefficients of the columns, nx of them.
+    pub x: Vec<f64>,
+    /// The coefficients of the rows, ny of them.
+    pub y: Vec<f64>,
+    /// The least eigenvalue.
+    pub lambda_min: Vec<f64>,
+    /// The greatest eigenvalue.
+    pub lambda_max: Vec<f64>,
+}
+
+impl Curvature {
+    /// How large the most negative curvature is against the greatest at each point, |lambda_min / lambda_max| (Li et al.
+    /// 2018, section 6): near 0 where the loss is nearly convex; NaN where an eigenvalue is not known, or the greatest is 0.
+    pub fn ratios(&self) -> impl Iterator<Item = f64> {
+        let eigenvalues = self.lambda_min.iter().zip(&self.lambda_max);
+        eigenvalues.map(|(min, max)| if *max == 0.0 { f64::NAN } else { (min / max).abs() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_of_the_eigenvalues_is_positive_or_unknown() {
+        let curvature = Curvature {
+            x: vec![-1.0, 0.0, 1.0, 2.0],
+            y: vec![0.0],
+            lambda_min: vec![-1.0, 0.5, -1.0, f64::NAN],
+            lambda_max: vec![4.0, 2.0, 0.0, 1.0],
+        };
+        let ratios: Vec<f64> = curvature.ratios().collect();
+        assert_eq!(ratios[..2], [0.25, 0.25]);
+        assert!(ratios[2..].iter().all(|ratio| ratio.is_nan()));
+    }
+}

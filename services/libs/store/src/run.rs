@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
 use relief_core::{CheckpointName, Digest, NetworkId, RunId, TensorMap};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,41 @@ pub struct SnapshotMetrics {
     /// The Euclidean norm of the trainable tensors.
     #[serde(with = "json_float")]
     pub weight_norm: f64,
+}
+
+/// A step of a run. What it says of its batch is from before the step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// The number of steps taken, this one included.
+    pub step: u64,
+    /// The epoch it belongs to, counted from 1.
+    pub epoch: u32,
+    /// The mean loss over its batch, in nats.
+    #[serde(with = "json_float")]
+    pub loss: f64,
+    /// The accuracy over its batch, in percent.
+    #[serde(with = "json_float")]
+    pub accuracy: f64,
+    /// The learning rate.
+    pub rate: f64,
+    /// The Euclidean norm of the trainable tensors after the step.
+    #[serde(with = "json_float")]
+    pub weight_norm: f64,
+}
+
+/// Steps as lines of JSON.
+fn to_lines(steps: &[StepMetrics]) -> Result<Bytes, StoreError> {
+    let mut lines = Vec::with_capacity(steps.len() * 128);
+    for step in steps {
+        serde_json::to_writer(&mut lines, step).map_err(|error| StoreError::invalid("steps", error))?;
+        lines.push(b'\n');
+    }
+    Ok(lines.into())
+}
+
+fn from_lines(path: &Path, lines: &[u8]) -> Result<Vec<StepMetrics>, StoreError> {
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| from_json(path, line)).collect()
 }
 
 impl Store {
@@ -188,27 +224,29 @@ impl Store {
             .await
     }
 
-    /// Puts or replaces the metrics of an epoch's steps, one JSON object per line.
+    /// Puts or replaces the metrics of an epoch's steps.
     ///
     /// # Errors
     /// When the backend fails.
-    pub async fn put_run_metrics(&self, run: &RunId, epoch: u32, jsonl: Bytes) -> Result<(), StoreError> {
-        self.objects.put(&layout::epoch_metrics(run, epoch), jsonl).await
+    pub async fn put_run_metrics(&self, run: &RunId, epoch: u32, steps: &[StepMetrics]) -> Result<(), StoreError> {
+        self.objects.put(&layout::epoch_metrics(run, epoch), to_lines(steps)?).await
     }
 
-    /// The metrics of all epochs of a run, by epoch.
+    /// The metrics of all steps of a run, in their order.
     ///
     /// # Errors
-    /// When the backend fails.
-    pub async fn get_run_metrics(&self, run: &RunId) -> Result<Vec<(u32, Bytes)>, StoreError> {
+    /// When the backend fails; `Corrupt` when a line is no step.
+    pub async fn get_run_metrics(&self, run: &RunId) -> Result<Vec<StepMetrics>, StoreError> {
         let paths = self.objects.list(&layout::metrics(run)).await?;
         let mut epochs: Vec<u32> = paths.iter().filter_map(|path| layout::epoch_of(path, ".jsonl")).collect();
         epochs.sort_unstable();
         let reads = futures::stream::iter(epochs).map(|epoch| async move {
-            let bytes = self.objects.get(&layout::epoch_metrics(run, epoch)).await?;
-            Ok::<_, StoreError>(bytes.map(|bytes| (epoch, bytes)))
+            let path = layout::epoch_metrics(run, epoch);
+            let lines = self.objects.get(&path).await?.unwrap_or_default();
+            from_lines(&path, &lines)
         });
-        reads.buffered(N_CONCURRENT).try_filter_map(|read| std::future::ready(Ok(read))).try_collect().await
+        let epochs: Vec<Vec<StepMetrics>> = reads.buffered(N_CONCURRENT).try_collect().await?;
+        Ok(epochs.concat())
     }
 }
 
@@ -235,6 +273,21 @@ mod tests {
 
     fn tensors(value: f32) -> TensorMap {
         TensorMap::from([("w".to_owned(), Tensor::filled([2], value))])
+    }
+
+    /// A step with a loss that is not finite.
+    fn step(step: u64, epoch: u32) -> StepMetrics {
+        StepMetrics { step, epoch, loss: f64::INFINITY, accuracy: 10.0, rate: 0.1, weight_norm: 3.0 }
+    }
+
+    #[test]
+    fn steps_are_lines_of_json() {
+        let lines = to_lines(&[StepMetrics { loss: 2.5, ..step(1, 1) }, step(2, 1)]).expect("steps have a JSON form");
+        let text = std::str::from_utf8(&lines).expect("JSON is UTF-8");
+        assert!(text.starts_with(r#"{"step":1,"epoch":1,"loss":2.5,"#), "{text}");
+        assert_eq!(text.lines().count(), 2);
+        let damaged = from_lines(&Path::from("runs/r/metrics/1.jsonl"), b"{}\n").expect_err("no step");
+        assert_eq!(damaged.kind(), StoreErrorKind::Corrupt);
     }
 
     #[tokio::test]
@@ -294,11 +347,11 @@ mod tests {
     async fn metrics_come_back_by_epoch_and_go_with_the_run() {
         on_every_store(async |store| {
             store.create_run(&id("r"), &Request { epochs: 3 }).await.expect("a run");
-            for (epoch, line) in [(10, "ten\n"), (2, "old\n"), (2, "two\n")] {
-                store.put_run_metrics(&id("r"), epoch, Bytes::from_static(line.as_bytes())).await.expect("a put");
+            for (epoch, steps) in [(10, [5, 6]), (2, [7, 8]), (2, [3, 4])] {
+                store.put_run_metrics(&id("r"), epoch, &steps.map(|at| step(at, epoch))).await.expect("a put");
             }
             let metrics = store.get_run_metrics(&id("r")).await.expect("metrics");
-            assert_eq!(metrics, [(2, Bytes::from_static(b"two\n")), (10, Bytes::from_static(b"ten\n"))]);
+            assert_eq!(metrics, [step(3, 2), step(4, 2), step(5, 10), step(6, 10)]);
             store.delete_run(&id("r")).await.expect("a deletion");
             assert!(everything(store).await.is_empty());
         })
@@ -308,7 +361,7 @@ mod tests {
     #[tokio::test]
     async fn a_run_does_not_inherit_from_a_deleted_one() {
         on_every_store(async |store| {
-            store.put_run_metrics(&id("r"), 1, Bytes::from_static(b"old\n")).await.expect("a put");
+            store.put_run_metrics(&id("r"), 1, &[step(1, 1)]).await.expect("a put");
             store.create_run(&id("r"), &Request { epochs: 3 }).await.expect("a run");
             assert!(store.get_run_metrics(&id("r")).await.expect("metrics").is_empty());
         })

@@ -126,17 +126,13 @@ pub(crate) fn prefix_of(also: Split) -> String {
 impl SurfaceArrays {
     pub(crate) fn new(plan: &TilePlan, also: Option<Split>) -> Result<Self, StoreError> {
         let (ny, nx) = (u64::from(plan.grid().n_rows()), u64::from(plan.grid().n_columns()));
-        let tile = [u64::from(plan.shape().rows), u64::from(plan.shape().columns)];
-        fn grid<T: Entry>(name: &str, shape: [u64; 2], tile: [u64; 2]) -> Result<ZarrArray, StoreError> {
-            ZarrArray::new::<T>(name, &shape, &tile, &["y", "x"])
-        }
         let split = |prefix: &str| {
             let name = |metric: &str| format!("{prefix}{metric}");
             Ok::<_, StoreError>(SplitArrays {
-                loss: grid::<f64>(&name("loss"), [ny, nx], tile)?,
-                squared_error: grid::<f64>(&name("squared_error"), [ny, nx], tile)?,
-                accuracy: grid::<f64>(&name("accuracy"), [ny, nx], tile)?,
-                flags: grid::<u8>(&name("flags"), [ny, nx], tile)?,
+                loss: ZarrArray::of_grid::<f64>(&name("loss"), plan)?,
+                squared_error: ZarrArray::of_grid::<f64>(&name("squared_error"), plan)?,
+                accuracy: ZarrArray::of_grid::<f64>(&name("accuracy"), plan)?,
+                flags: ZarrArray::of_grid::<u8>(&name("flags"), plan)?,
             })
         };
         Ok(Self {
@@ -161,6 +157,21 @@ impl ZarrArray {
         let array = builder.build(Arc::new(()), &format!("/{name}")).map_err(refused)?;
         let chunk_shape = chunk.iter().map(|dim| NonZeroU64::new(*dim)).collect::<Option<_>>();
         Ok(Self { array, chunk_shape: chunk_shape.ok_or_else(|| refused("a chunk is empty"))? })
+    }
+
+    /// An array over the grid of `plan`, a chunk for each tile.
+    pub(crate) fn of_grid<T: Entry>(name: &str, plan: &TilePlan) -> Result<Self, StoreError> {
+        let shape = [u64::from(plan.grid().n_rows()), u64::from(plan.grid().n_columns())];
+        let tile = [u64::from(plan.shape().rows), u64::from(plan.shape().columns)];
+        Self::new::<T>(name, &shape, &tile, &["y", "x"])
+    }
+
+    /// Whether stored metadata are those of an array whose chunks are read as this one's are: attributes and names aside.
+    pub(crate) fn is_described_by(&self, metadata: &[u8]) -> bool {
+        let Ok(own) = serde_json::to_value(self.array.metadata()) else { return false };
+        let Ok(stored) = serde_json::from_slice::<serde_json::Value>(metadata) else { return false };
+        let parts = ["zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "codecs"];
+        parts.iter().all(|part| plain(own.get(part)) == plain(stored.get(part)))
     }
 
     /// An array of one dimension with `n_entries` entries, at least one, in one chunk.
@@ -228,6 +239,19 @@ impl ZarrArray {
         let rows = native.chunks_exact(self.chunk_width() * T::SIZE).take(height);
         let row = |row: &[u8]| row.chunks_exact(T::SIZE).take(width).map(T::from_native).collect::<Vec<_>>();
         rows.flat_map(row).collect()
+    }
+}
+
+/// A part of metadata in its plain form: that an empty configuration may be left out, or a name stand for itself, are
+/// other ways to write the same.
+fn plain(part: Option<&serde_json::Value>) -> serde_json::Value {
+    match part {
+        Some(serde_json::Value::Object(fields)) if fields.len() == 1 => {
+            fields.get("name").cloned().unwrap_or_else(|| serde_json::Value::Object(fields.clone()))
+        }
+        Some(serde_json::Value::Array(items)) => items.iter().map(|item| plain(Some(item))).collect(),
+        Some(value) => value.clone(),
+        None => serde_json::Value::Null,
     }
 }
 

@@ -1,23 +1,22 @@
 //! Pictures of runs.
 
-use bytes::Bytes;
 use relief_api::convert::UnknownNumber;
 use relief_api::plot::v1 as wire;
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{NameError, RunId};
-use relief_store::{SnapshotRecord, Store};
+use relief_store::{SnapshotRecord, StepMetrics, Store};
 
-use super::{drawn, style};
-use crate::plot::{PlotSpec, Run, RunEpoch, RunKind, WeightCounts, draw_runs, draw_weights};
+use super::style;
+use crate::plot::{Panel, Picture, PlotSpec, Run, RunEpoch, RunKind, RunStep, WeightCounts};
 
 /// More runs than this cannot be told apart.
 const MOST_RUNS: usize = 6;
 
-/// Draws runs as they are now.
+/// Runs as they are now.
 ///
 /// # Errors
 /// With the field that is wrong, or when a run has no snapshot yet.
-pub(super) async fn render(store: &Store, request: wire::RenderRunsRequest) -> Result<(Bytes, String), ApiError> {
+pub(super) async fn panel(store: &Store, request: &wire::RenderRunsRequest) -> Result<Panel, ApiError> {
     let kind = match wire::RunPlotKind::try_from(request.kind) {
         Ok(wire::RunPlotKind::Unspecified | wire::RunPlotKind::Training) => Some(RunKind::Training),
         Ok(wire::RunPlotKind::WeightNorm) => Some(RunKind::WeightNorm),
@@ -28,9 +27,8 @@ pub(super) async fn render(store: &Store, request: wire::RenderRunsRequest) -> R
             return Err(ApiError::field("kind", unknown.to_string()));
         }
     };
-    let ids = ids(&request, kind)?;
-    let spec = plot_spec(&request)?;
-    let format = spec.format;
+    let ids = ids(request, kind)?;
+    let spec = plot_spec(request)?;
     let name = |idx: usize, or: String| match request.labels.get(idx) {
         Some(label) if !label.is_empty() => label.clone(),
         _ => or,
@@ -45,14 +43,18 @@ pub(super) async fn render(store: &Store, request: wire::RenderRunsRequest) -> R
             let or = if request.epochs.is_empty() { id.as_str().to_owned() } else { at_epoch(id, snapshot.epoch) };
             weights.push(counts(store, &snapshot, name(idx, or)).await?);
         }
-        return drawn(format, move || draw_weights(&weights, &spec)).await;
+        return Ok(Panel { picture: Picture::Weights(weights), spec });
     };
     let mut runs = Vec::with_capacity(ids.len());
     for (idx, id) in ids.iter().enumerate() {
         let epochs = snapshots(store, id).await?.iter().map(epoch).collect();
-        runs.push(Run { name: name(idx, id.as_str().to_owned()), epochs });
+        let steps = match kind {
+            RunKind::WeightNorm => store.get_run_metrics(id).await?.iter().map(step).collect(),
+            RunKind::Training => Vec::new(),
+        };
+        runs.push(Run { name: name(idx, id.as_str().to_owned()), epochs, steps });
     }
-    drawn(format, move || draw_runs(&runs, kind, &spec)).await
+    Ok(Panel { picture: Picture::Runs(runs, kind), spec })
 }
 
 fn ids(request: &wire::RenderRunsRequest, kind: Option<RunKind>) -> Result<Vec<RunId>, ApiError> {
@@ -134,6 +136,11 @@ fn epoch(snapshot: &SnapshotRecord) -> RunEpoch {
     }
 }
 
+fn step(metrics: &StepMetrics) -> RunStep {
+    let StepMetrics { step, epoch, weight_norm, .. } = *metrics;
+    RunStep { step: step as f64, epoch: f64::from(epoch), weight_norm }
+}
+
 /// Counts the weights of a snapshot, of which no more than one is in memory at a time.
 async fn counts(store: &Store, snapshot: &SnapshotRecord, name: String) -> Result<WeightCounts, ApiError> {
     let blob = store.resolve_checkpoint(&snapshot.name).await?;
@@ -151,6 +158,7 @@ mod tests {
     use relief_store::SnapshotMetrics;
 
     use super::*;
+    use crate::grpc::alone;
 
     async fn store() -> Store {
         let store = Store::open("memory://").expect("a store");
@@ -187,9 +195,8 @@ mod tests {
     }
 
     async fn svg(store: &Store, request: wire::RenderRunsRequest) -> String {
-        let (content, media_type) = render(store, request).await.expect("a picture");
-        assert_eq!(media_type, "image/svg+xml");
-        String::from_utf8(content.to_vec()).expect("UTF-8")
+        let panel = panel(store, &request).await.expect("runs");
+        String::from_utf8(panel.draw().expect("a picture")).expect("UTF-8")
     }
 
     fn says(svg: &str, text: &str) -> bool {
@@ -253,7 +260,8 @@ mod tests {
             ),
         ];
         for (request, reason, part) in cases {
-            let error = render(&store, request).await.expect_err(part);
+            let picture = async { alone(panel(&store, &request).await?).await };
+            let error = picture.await.expect_err(part);
             assert_eq!(error.reason, reason, "{error}");
             assert!(error.to_string().contains(part), "{error}");
         }

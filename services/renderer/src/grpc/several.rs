@@ -1,31 +1,30 @@
 //! Pictures of several surfaces.
 
-use bytes::Bytes;
 use relief_api::convert::UnknownNumber;
 use relief_api::plot::v1 as wire;
 use relief_api::{ApiError, ErrorReason};
 use relief_core::{NameError, PointFlag, SurfaceId, SurfaceSpec};
 use relief_store::{Store, SurfaceRecord};
 
-use super::{direction_label, drawn, of_split, split, style};
-use crate::plot::{Layout, NamedSurface, PlotKind, PlotSpec, Spread, SurfacesSpec, draw_surfaces};
+use super::{direction_label, of_split, split, style};
+use crate::plot::{Layout, NamedSurface, Panel, Picture, PlotKind, PlotSpec, Spread, SurfacesSpec};
 
 /// More surfaces than this have no room in one picture.
 const MOST_SURFACES: usize = 24;
 
-/// Draws several surfaces as they are now.
+/// Several surfaces as they are now.
 ///
 /// # Errors
 /// With the field that is wrong, or when one of them has no computed point yet.
-pub(super) async fn render(store: &Store, request: wire::RenderSurfacesRequest) -> Result<(Bytes, String), ApiError> {
-    let ids = ids(&request)?;
+pub(super) async fn panel(store: &Store, request: &wire::RenderSurfacesRequest) -> Result<Panel, ApiError> {
+    let ids = ids(request)?;
     let mut records = Vec::with_capacity(ids.len());
     for id in &ids {
         records.push(store.get_surface(id).await?);
     }
     check_alike(&records)?;
-    let several = layout(&request, &records[0].spec)?;
-    let spec = plot_spec(&request, &records)?;
+    let several = layout(request, &records[0].spec)?;
+    let spec = plot_spec(request, &records)?;
     if spec.kind == PlotKind::Curve && records[0].spec.grid.n_rows() > 1 {
         let message = format!("it is curve, but surfaces[0] has {} rows", records[0].spec.grid.n_rows());
         return Err(ApiError::field("kind", message));
@@ -44,7 +43,7 @@ pub(super) async fn render(store: &Store, request: wire::RenderSurfacesRequest) 
         };
         surfaces.push(NamedSurface { name, values });
     }
-    drawn(spec.format, move || draw_surfaces(&surfaces, &several, &spec)).await
+    Ok(Panel { picture: Picture::Surfaces(surfaces, several), spec })
 }
 
 fn ids(request: &wire::RenderSurfacesRequest) -> Result<Vec<SurfaceId>, ApiError> {
@@ -162,7 +161,7 @@ mod tests {
             ),
         ];
         for (request, reason, part) in cases {
-            let error = render(&store, request).await.expect_err(part);
+            let error = panel(&store, &request).await.expect_err(part);
             assert_eq!(error.reason, reason, "{error}");
             assert!(error.to_string().contains(part), "{error}");
         }

@@ -1,6 +1,5 @@
 //! Pictures of trajectories.
 
-use bytes::Bytes;
 use relief_api::catalog::v1::Split as WireSplit;
 use relief_api::convert::surface::split_from_wire;
 use relief_api::plot::v1 as wire;
@@ -10,18 +9,18 @@ use relief_core::{
 };
 use relief_store::{Store, StoreErrorKind, TrajectoryAxesRecord, TrajectoryRecord};
 
-use super::{drawn, of_split, samples_label, style};
-use crate::plot::{Path, PathPoint, PlotSpec, draw_trajectory};
+use super::{of_split, samples_label, style};
+use crate::plot::{Panel, Path, PathPoint, Picture, PlotSpec};
 
-/// Draws a trajectory as it is now.
+/// A trajectory as it is now.
 ///
 /// # Errors
 /// With the field that is wrong, or when it is not known yet where the paths lie.
-pub(super) async fn render(store: &Store, request: wire::RenderTrajectoryRequest) -> Result<(Bytes, String), ApiError> {
+pub(super) async fn panel(store: &Store, request: &wire::RenderTrajectoryRequest) -> Result<Panel, ApiError> {
     let id: TrajectoryId =
         request.trajectory.parse().map_err(|error: NameError| ApiError::field("trajectory", error.to_string()))?;
     let record = store.get_trajectory(&id).await?;
-    let spec = plot_spec(&request, &record.spec)?;
+    let spec = plot_spec(request, &record.spec)?;
     let split = split(request.split, &record.spec)?;
     let Some(axes) = store.find_trajectory_axes(&record).await? else {
         let message = match &record.outcome {
@@ -35,7 +34,7 @@ pub(super) async fn render(store: &Store, request: wire::RenderTrajectoryRequest
     let paths = paths(&record.spec, &axes, &values, split);
     // Rounding may lead beyond what a share can be.
     let explained = Some(axes.projection.explained.map(|share| share.clamp(0.0, 1.0)));
-    drawn(spec.format, move || draw_trajectory(&surface, &paths, explained, &spec)).await
+    Ok(Panel { picture: Picture::Trajectory { surface, paths, explained }, spec })
 }
 
 fn split(number: i32, spec: &TrajectorySpec) -> Result<Split, ApiError> {

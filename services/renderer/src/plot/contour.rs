@@ -7,7 +7,7 @@ use super::isoline::{Isoline, isolines};
 use super::label::{self, Label, Labelled};
 use super::level::{Level, levels};
 use super::note::{self, Note, Sign};
-use super::number::short;
+use super::number::{apart, short};
 use super::scene::{Anchor, Drawing, Point, Rect, Scene, Size, Stroke, TextStyle};
 use super::tick;
 use super::trace::{Trace, thinned};
@@ -113,14 +113,14 @@ pub(super) fn gap(field: &Field<'_>, row: usize, column: usize) -> Option<Missin
     [point, point + 1, below, below + 1].into_iter().filter_map(|idx| field.positions[idx].err()).max()
 }
 
-fn lines(scene: &Scene, frame: &Frame, field: &Field<'_>, levels: &[Level]) -> Vec<Labelled> {
+fn lines(scene: &Scene, frame: &Frame, field: &Field<'_>, levels: &[Level], names: &[String]) -> Vec<Labelled> {
     let values: Vec<Option<f64>> = field.positions.iter().map(|position| position.ok()).collect();
     let trace = |line: Isoline| {
         let place = |(column, row)| frame.point(coordinate(field.x, column), coordinate(field.y, row));
         Trace::new(thinned(line.points.into_iter().map(place).collect()), line.is_closed)
     };
     let of_level = |(idx, level): (usize, &Level)| {
-        let width = scene.typeface.width(&short(level.loss), LABEL_SIZE);
+        let width = scene.typeface.width(&names[idx], LABEL_SIZE);
         let lines = isolines(&values, field.n_columns(), level.position);
         let traces = lines.into_iter().map(trace).filter(|trace| !is_speck(trace));
         traces.map(|trace| Labelled { trace, level: idx, width }).collect::<Vec<_>>()
@@ -161,7 +161,8 @@ pub(super) fn draw_lines(
     strength: f64,
 ) -> bool {
     let levels = levels_of(field);
-    let lines = lines(scene, frame, field, &levels);
+    let names = apart(&levels.iter().map(|level| level.loss).collect::<Vec<_>>());
+    let lines = lines(scene, frame, field, &levels, &names);
     let cap_height = scene.typeface.cap_height(LABEL_SIZE);
     let extent = |range: Range, coordinates: &[f64], to: &dyn Fn(f64) -> f64| {
         let inside = ends(coordinates);
@@ -194,7 +195,7 @@ pub(super) fn draw_lines(
         let (sin, cos) = angle.to_radians().sin_cos();
         let base = Point { x: centre.x - 0.5 * cap_height * sin, y: centre.y + 0.5 * cap_height * cos };
         let style = TextStyle { angle, halo: 1.5, ..TextStyle::level(LABEL_SIZE, color, Anchor::Middle) };
-        scene.text(&short(level.loss), base, style);
+        scene.text(&names[lines[line].level], base, style);
     }
     !levels.is_empty()
 }

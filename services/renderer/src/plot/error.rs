@@ -59,6 +59,52 @@ pub enum PlotError {
         /// The format asked for.
         format: PlotFormat,
     },
+    /// What has losses only is to be drawn as a convexity map.
+    #[error("kind is convexity map, which is drawn of the curvature that a surface carries, not of its losses")]
+    ConvexityOfLosses,
+    /// Curvature is to be drawn as another kind.
+    #[error("kind is {kind}; curvature is drawn as a convexity map")]
+    ConvexityKind {
+        /// The kind of picture asked for.
+        kind: PlotKind,
+    },
+    /// A convexity map has no such format.
+    #[error("format is {format}; a convexity map is drawn as SVG, PNG, PDF or HTML")]
+    ConvexityFormat {
+        /// The format asked for.
+        format: PlotFormat,
+    },
+    /// A convexity map has no logarithm.
+    #[error("scale is log; a convexity map is linear, from 0 to 0.5")]
+    ConvexityScale,
+    /// No curvature is computed.
+    #[error("none of the {n_points} points has both eigenvalues; there is nothing to draw")]
+    NoCurvature {
+        /// The number of grid points.
+        n_points: usize,
+    },
+    /// A figure has no such format.
+    #[error("format is {format}; a figure is drawn as SVG, PNG or PDF")]
+    FigureFormat {
+        /// The format asked for.
+        format: PlotFormat,
+    },
+    /// There is no panel, or more than have room in one picture.
+    #[error("panels holds {n_panels} panels; it must hold 1 to {most}")]
+    NumberOfPanels {
+        /// The number of panels given.
+        n_panels: usize,
+        /// The most that have room.
+        most: usize,
+    },
+    /// One of several panels cannot be drawn.
+    #[error("panels[{panel_idx}]: {source}")]
+    OfPanel {
+        /// Which panel.
+        panel_idx: usize,
+        /// Why.
+        source: Box<Self>,
+    },
     /// A trajectory has no such format.
     #[error("format is {format}; a trajectory is drawn as SVG, PNG, PDF, HTML or GIF")]
     TrajectoryFormat {

@@ -4,6 +4,26 @@ use relief_core::{PointFlag, SplitValues, SurfaceValues};
 
 use crate::plot::{LossScale, PlotError, PlotSpec};
 
+/// What the values of a field are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Quantity {
+    /// Losses.
+    #[default]
+    Loss,
+    /// Ratios of curvatures.
+    Ratio,
+}
+
+impl Quantity {
+    /// What a value is called.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Ratio => "ratio",
+        }
+    }
+}
+
 /// Why a point cannot be drawn; a later one prevails where cells share points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Missing {
@@ -71,6 +91,24 @@ pub(super) struct Clip {
     pub n_points: usize,
 }
 
+/// What several pictures show of their losses, so that one height and one colour stand for one loss in all of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SharedScale {
+    range: Range,
+    limit: Option<f64>,
+    median: f64,
+}
+
+impl SharedScale {
+    /// Returns the scale of all of `surfaces`, drawn as `spec` says; none if none of them has a loss to draw.
+    pub(super) fn of(surfaces: &[&SurfaceValues], spec: &PlotSpec) -> Option<Self> {
+        let splits: Vec<_> =
+            surfaces.iter().flat_map(|values| values.splits().map(move |split| (*values, split))).collect();
+        let Field { range, clip, median, .. } = Field::together(&splits, spec).ok()?.into_iter().next()?;
+        Some(Self { range, limit: clip.map(|clip| clip.limit), median })
+    }
+}
+
 /// The losses of a surface as they can be drawn.
 pub(super) struct Field<'a> {
     /// The coefficients of the columns.
@@ -89,6 +127,8 @@ pub(super) struct Field<'a> {
     pub median: f64,
     /// The scale.
     pub scale: LossScale,
+    /// What the values are.
+    pub quantity: Quantity,
 }
 
 impl<'a> Field<'a> {
@@ -142,8 +182,29 @@ impl<'a> Field<'a> {
             clip,
             median,
             scale: spec.scale,
+            quantity: Quantity::Loss,
         };
-        Ok(surfaces.iter().zip(positions).map(field).collect())
+        let fields = surfaces.iter().zip(positions).map(field);
+        Ok(match spec.shared {
+            Some(shared) => fields.map(|field| field.on(shared)).collect(),
+            None => fields.collect(),
+        })
+    }
+
+    /// Returns the field on a scale that it shares with others.
+    fn on(self, SharedScale { range, limit, median }: SharedScale) -> Self {
+        let own = self.positions.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
+        let greatest = if self.scale == LossScale::Log { 10.0_f64.powf(own) } else { own };
+        let n_points = self.positions.iter().flatten().filter(|position| **position > range.hi).count();
+        let clip = limit.filter(|_| n_points > 0).map(|limit| Clip { limit, greatest, n_points });
+        Self { range, clip, median, ..self }
+    }
+
+    /// Returns the field of other values than losses on a linear scale from `lo` to `hi`, clipped there.
+    pub(super) fn over(self, lo: f64, hi: f64, quantity: Quantity) -> Self {
+        let n_points = self.positions.iter().flatten().filter(|position| **position > hi).count();
+        let clip = (n_points > 0).then_some(Clip { limit: hi, greatest: self.losses.hi, n_points });
+        Self { range: Range { lo, hi }, clip, quantity, ..self }
     }
 
     /// Returns the field with room on its scale for `other`, clipped where both are.

@@ -119,6 +119,7 @@ pub(super) fn picture(
         "y": values.y,
         "splits": splits,
         "isCurve": is_curve,
+        "quantity": drawing.quantity.as_str(),
         "isLog": spec.scale == LossScale::Log,
         "width": drawing.size().width,
         "area": [area.left, area.top, area.right, area.bottom],

@@ -5,9 +5,11 @@ mod axes;
 mod bar;
 mod colormap;
 mod contour;
+mod convexity;
 mod curve;
 mod error;
 mod field;
+mod figure;
 mod filled;
 mod frame;
 mod heatmap;
@@ -38,7 +40,9 @@ mod weight;
 mod zbuffer;
 
 pub use error::PlotError;
-pub use run::{Run, RunEpoch, RunKind};
+pub use field::SharedScale;
+pub use figure::{FigureSpec, Panel, Picture, draw_figure};
+pub use run::{Run, RunEpoch, RunKind, RunStep};
 pub use several::{Layout, NamedSurface, Spread, SurfacesSpec};
 pub use spec::{Camera, LONGEST_SIDE, LossScale, Palette, PlotFormat, PlotKind, PlotSpec, Projection, Theme};
 pub use trajectory::{Path, PathPoint};
@@ -48,7 +52,7 @@ use std::time::Duration;
 
 use field::Field;
 use mesh::Mesh;
-use relief_core::SurfaceValues;
+use relief_core::{Curvature, SurfaceValues};
 use scene::Drawing;
 use surface::{Facets, Floor};
 use trajectory::Trajectory;
@@ -75,6 +79,9 @@ pub fn draw(values: &SurfaceValues, spec: &PlotSpec) -> Result<Vec<u8>, PlotErro
     spec.check()?;
     field::check_shape(values)?;
     check_kind(values, spec.kind)?;
+    if spec.kind == PlotKind::Convexity {
+        return Err(PlotError::ConvexityOfLosses);
+    }
     if (spec.format.is_solid() || spec.format == PlotFormat::Gif) && spec.kind != PlotKind::Surface {
         let PlotSpec { format, kind, .. } = *spec;
         let is_curve = kind == PlotKind::Curve;
@@ -92,7 +99,26 @@ pub fn draw(values: &SurfaceValues, spec: &PlotSpec) -> Result<Vec<u8>, PlotErro
         PlotFormat::Vtp => solid::vtp(values, &field, spec),
         PlotFormat::Obj => solid::obj(&field, spec),
         PlotFormat::Stl => solid::stl(&field, spec),
-        PlotFormat::Svg | PlotFormat::Png | PlotFormat::Pdf => encode(&drawing(values, &field, spec)?, spec),
+        PlotFormat::Svg | PlotFormat::Png | PlotFormat::Pdf => {
+            encode(&drawing(values, &field, spec)?, spec.format, spec.pixel_ratio)
+        }
+    }
+}
+
+/// Draws where the loss is how far from convex: the ratio of its extreme curvatures in a coloured cell for each point, all
+/// maps on one scale from 0 to 0.5. The kind of `spec` is convexity.
+///
+/// # Errors
+/// When the specification or the shape of the curvature is wrong, no point has both eigenvalues, or the format is one
+/// that only a surface has.
+pub fn draw_convexity(curvature: &Curvature, spec: &PlotSpec) -> Result<Vec<u8>, PlotError> {
+    spec.check()?;
+    let values = convexity::ratios(curvature);
+    convexity::check(&values, spec)?;
+    let drawing = convexity::draw(&values, spec)?;
+    match spec.format {
+        PlotFormat::Html => html::picture(&drawing, &values, &[], spec),
+        _ => encode(&drawing, spec.format, spec.pixel_ratio),
     }
 }
 
@@ -119,7 +145,7 @@ pub fn draw_trajectory(
     match spec.format {
         PlotFormat::Gif => growing(&trajectory),
         PlotFormat::Html => html::picture(&trajectory.draw(n_steps)?, surface, paths, spec),
-        _ => encode(&trajectory.draw(n_steps)?, spec),
+        _ => encode(&trajectory.draw(n_steps)?, spec.format, spec.pixel_ratio),
     }
 }
 
@@ -134,7 +160,7 @@ pub fn draw_surfaces(surfaces: &[NamedSurface], several: &SurfacesSpec, spec: &P
     spec.check()?;
     several::check(surfaces, several, spec)?;
     let drawing = several::draw(surfaces, several, spec)?;
-    encode(&drawing, spec)
+    encode(&drawing, spec.format, spec.pixel_ratio)
 }
 
 /// Draws `runs`, 1 to 6 of them, over their epochs: of `spec` the scale is that of the loss or of the norm. Where there
@@ -162,7 +188,7 @@ pub fn draw_weights(weights: &[WeightCounts], spec: &PlotSpec) -> Result<Vec<u8>
 fn of_runs(drawing: &Drawing, spec: &PlotSpec) -> Result<Vec<u8>, PlotError> {
     match spec.format {
         PlotFormat::Html => html::picture(drawing, &SurfaceValues::default(), &[], spec),
-        _ => encode(drawing, spec),
+        _ => encode(drawing, spec.format, spec.pixel_ratio),
     }
 }
 
@@ -173,12 +199,13 @@ fn drawing(values: &SurfaceValues, field: &Field<'_>, spec: &PlotSpec) -> Result
         PlotKind::Heatmap => heatmap::draw(field, spec),
         PlotKind::FilledContour => filled::draw(field, spec),
         PlotKind::Surface => surface::draw(field, spec),
+        PlotKind::Convexity => Err(PlotError::ConvexityOfLosses),
     }
 }
 
-fn encode(drawing: &Drawing, spec: &PlotSpec) -> Result<Vec<u8>, PlotError> {
-    match spec.format {
-        PlotFormat::Png => raster::png(drawing, spec.pixel_ratio),
+fn encode(drawing: &Drawing, format: PlotFormat, pixel_ratio: f64) -> Result<Vec<u8>, PlotError> {
+    match format {
+        PlotFormat::Png => raster::png(drawing, pixel_ratio),
         PlotFormat::Pdf => pdf::pdf(drawing),
         _ => Ok(drawing.svg()?.into_bytes()),
     }

@@ -69,7 +69,8 @@ pub(super) fn missing_for(reason: Missing, n_points: usize) -> Option<Note> {
 /// Returns the note on where `field` is clipped, if it is.
 pub(super) fn clipping(field: &Field<'_>) -> Option<Note> {
     let Clip { limit, greatest, n_points } = field.clip?;
-    let text = format!("loss clipped above {} ({}, up to {})", short(limit), count(n_points), short(greatest));
+    let quantity = field.quantity.as_str();
+    let text = format!("{quantity} clipped above {} ({}, up to {})", short(limit), count(n_points), short(greatest));
     Some(Note { sign: Sign::None, text })
 }
 

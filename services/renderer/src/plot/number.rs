@@ -40,7 +40,26 @@ pub(super) fn scientific(mantissa: f64, n_decimals: usize, exponent: i32) -> Str
 
 /// Returns `value` to four significant digits, without trailing zeros.
 pub(super) fn short(value: f64) -> String {
-    let text = format!("{value:.3e}");
+    to_digits(value, 4)
+}
+
+/// Returns each of `values` with as many digits as tell it from its neighbours, four at least.
+pub(super) fn apart(values: &[f64]) -> Vec<String> {
+    const MOST_DIGITS: usize = 12;
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let least_gap = sorted.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    let is_told = |value: f64, n_digits: usize| {
+        let rounded: f64 = format!("{value:.*e}", n_digits - 1).parse().unwrap_or(value);
+        (rounded - value).abs() <= 0.01 * least_gap
+    };
+    let n_digits = (4..MOST_DIGITS).find(|n_digits| values.iter().all(|value| is_told(*value, *n_digits)));
+    values.iter().map(|value| to_digits(*value, n_digits.unwrap_or(MOST_DIGITS))).collect()
+}
+
+/// Returns `value` to so many significant digits, without trailing zeros.
+fn to_digits(value: f64, n_digits: usize) -> String {
+    let text = format!("{value:.*e}", n_digits - 1);
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
     match exponent.parse() {
@@ -78,6 +97,14 @@ mod tests {
         assert_eq!(short(2.5e-7), "2.5\u{d7}10\u{207b}\u{2077}");
         assert_eq!(short(1e9), "10\u{2079}");
         assert_eq!(short(f64::MAX), format!("1.798\u{d7}{}", power(308)));
+    }
+
+    #[test]
+    fn numbers_have_the_digits_that_tell_them_apart() {
+        assert_eq!(apart(&[0.193_62, 0.193_64, 0.1937]), ["0.19362", "0.19364", "0.1937"]);
+        assert_eq!(apart(&[0.1 + 0.2, 0.4]), ["0.3", "0.4"]);
+        assert_eq!(apart(&[1.0 / 3.0]), ["0.3333"]);
+        assert_eq!(apart(&[]), [""; 0]);
     }
 
     #[test]

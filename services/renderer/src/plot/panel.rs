@@ -86,7 +86,7 @@ fn name_height() -> f64 {
 }
 
 /// The number of columns that suits so many panels.
-fn columns_for(n_panels: usize) -> usize {
+pub(super) fn columns_for(n_panels: usize) -> usize {
     if n_panels <= 3 { n_panels } else { (n_panels as f64).sqrt().ceil() as usize }
 }
 
@@ -283,7 +283,7 @@ impl<'a> Panels<'a> {
                 contour::draw_gaps(scene, &frame, field);
                 filled::draw_bands(scene, &frame, field, &filled::bands(field, spec));
             }
-            PlotKind::Heatmap => return heatmap::draw_cells(scene, area, field, spec, width),
+            PlotKind::Heatmap | PlotKind::Convexity => return heatmap::draw_cells(scene, area, field, spec, width),
             PlotKind::Curve | PlotKind::Surface => {
                 curve::draw_guides(scene, &frame, &self.loss_axis.1);
                 if let (Some((range, _)), Some(values)) = (&self.accuracy_axis, self.accuracies.get(idx)) {

@@ -23,13 +23,15 @@ const HEIGHTS: [f64; 2] = [340.0, 205.0];
 const BETWEEN: f64 = 16.0;
 /// A rate that falls more often than this follows a curve, and is not lowered at epochs that could be marked.
 const MOST_DROPS: usize = 12;
+/// More points of a line than this are not seen apart.
+const MOST_STEPS: usize = 2000;
 
 /// What is drawn of runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RunKind {
     /// Loss, and below it the error, over epochs.
     Training,
-    /// The Euclidean norm of the trainable tensors over epochs.
+    /// The Euclidean norm of the trainable tensors over epochs, and below it over steps where they are known.
     WeightNorm,
 }
 
@@ -52,6 +54,17 @@ pub struct RunEpoch {
     pub weight_norm: f64,
 }
 
+/// How a run stood after a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RunStep {
+    /// The number of steps taken.
+    pub step: f64,
+    /// The number of epochs trained when the step's epoch has ended.
+    pub epoch: f64,
+    /// The Euclidean norm of the trainable tensors; may be NaN or infinite.
+    pub weight_norm: f64,
+}
+
 /// A run as far as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
@@ -59,12 +72,20 @@ pub struct Run {
     pub name: String,
     /// Its epochs, rising, 1 or more.
     pub epochs: Vec<RunEpoch>,
+    /// Its steps, rising, as far as they are known.
+    pub steps: Vec<RunStep>,
 }
 
 impl Run {
     /// The epochs after which the learning rate was lowered.
     fn drops(&self) -> Vec<f64> {
         self.epochs.windows(2).filter(|pair| pair[1].rate < pair[0].rate).map(|pair| pair[0].epoch).collect()
+    }
+
+    /// The last step of an epoch, or none.
+    fn last_step(&self, epoch: f64) -> Option<f64> {
+        let is_after = self.steps.partition_point(|step| step.epoch <= epoch);
+        Some(self.steps.get(is_after.checked_sub(1)?)?.step)
     }
 }
 
@@ -100,9 +121,6 @@ pub(super) fn draw(runs: &[Run], kind: RunKind, spec: &PlotSpec) -> Result<Drawi
     check_epochs(runs)?;
     let mut scene = Scene::new(spec.theme)?;
     let panels = panels(runs, kind, spec)?;
-    let epochs = runs.iter().flat_map(|run| &run.epochs).map(|epoch| epoch.epoch);
-    let x = span(epochs).unwrap_or(Range { lo: 0.0, hi: 1.0 });
-    let x = if x.is_point() { Range { lo: x.lo - 0.5, hi: x.hi + 0.5 } } else { x };
     let left = panels.iter().map(|panel| frame::vertical_axis_width(&scene, &panel.ticks)).fold(0.0, f64::max);
     let right = WIDTH - 2.0 * frame::MARGIN;
     let name = runs.first().filter(|_| runs.len() == 1).map(|run| run.name.as_str());
@@ -110,6 +128,7 @@ pub(super) fn draw(runs: &[Run], kind: RunKind, spec: &PlotSpec) -> Result<Drawi
     let ink = scene.tones.ink;
     let has_dashes = panels.iter().flat_map(|panel| &panel.lines).any(|line| line.is_dashed);
     let mut top = header + 2.0;
+    let mut below = top;
     if has_dashes {
         let entries = [("train", Stroke::solid(ink, LINE_WIDTH)), ("test", dashed(ink))];
         draw_legend(&mut scene, &entries, right, header + LEGEND_SIZE - 1.0);
@@ -117,29 +136,28 @@ pub(super) fn draw(runs: &[Run], kind: RunKind, spec: &PlotSpec) -> Result<Drawi
     }
     let drops = Drops::of(runs, spec);
     let height = HEIGHTS[panels.len().min(2) - 1];
-    let mut frames = Vec::new();
     let mut spots = Vec::new();
-    for panel in &panels {
-        let frame = Frame { area: Rect { left, top, right, bottom: top + height }, x, y: panel.range };
+    for (idx, panel) in panels.iter().enumerate() {
+        let frame = Frame { area: Rect { left, top, right, bottom: top + height }, x: panel.x, y: panel.range };
         spots.extend(panel.draw(&mut scene, &frame, runs, &drops, spec));
-        top += height + BETWEEN;
-        frames.push(frame);
+        below = top + height;
+        // Areas over the same times have one axis, below the last of them.
+        if panels.get(idx + 1).is_none_or(|next| next.time != panel.time) {
+            let x_ticks = whole_ticks(&scene, panel.x, right - left);
+            below = frame::draw_bottom_axis(&mut scene, &frame, &x_ticks, panel.time.as_str());
+        }
+        top = below + BETWEEN;
     }
-    let last = frames.last().copied().unwrap_or(Frame { area: Rect { left, top, right, bottom: top }, x, y: x });
-    let x_ticks = epoch_ticks(&scene, x, right - left);
-    let below = frame::draw_bottom_axis(&mut scene, &last, &x_ticks, "epoch");
     let notes = notes(runs, &panels, &drops, spec);
     let height = note::draw(&mut scene, &notes, left, below);
-    let what: Vec<&str> = panels.iter().map(|panel| panel.label.as_str()).collect();
+    let what: Vec<String> = panels.iter().map(Panel::described).collect();
     let description = format!(
-        "{} over epochs {} to {} of {}.{}",
+        "{} of {}.{}",
         what.join(" and "),
-        short(x.lo),
-        short(x.hi),
         runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", "),
         note::described(&notes),
     );
-    let title = spec.title.as_deref().or(name).unwrap_or(what[0]).to_owned();
+    let title = spec.title.as_deref().or(name).unwrap_or(&panels[0].label).to_owned();
     let size = Size { width: WIDTH, height };
     Ok(scene.into_drawing(size, spec.width, &title, &description).with_spots(spots))
 }
@@ -148,12 +166,32 @@ fn dashed(color: Color) -> Stroke {
     Stroke { dash: Some(DASH), ..Stroke::solid(color, LINE_WIDTH) }
 }
 
+/// What values are drawn over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Time {
+    Epochs,
+    Steps,
+}
+
+impl Time {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Epochs => "epoch",
+            Self::Steps => "iteration",
+        }
+    }
+}
+
 /// The values of one run on one split.
 struct Line {
     run_idx: usize,
     is_dashed: bool,
-    /// Where they stand on the scale, one for each epoch; none of those that cannot be drawn.
+    /// The epochs or steps.
+    times: Vec<f64>,
+    /// Where they stand on the scale, one for each time; none of those that cannot be drawn.
     positions: Vec<Option<f64>>,
+    /// One of so many steps is drawn.
+    stride: usize,
 }
 
 /// An area with its lines.
@@ -162,6 +200,8 @@ struct Panel {
     /// The colour of its lines and its axis where there is one run.
     color: Color,
     lines: Vec<Line>,
+    time: Time,
+    x: Range,
     range: Range,
     ticks: Ticks,
     /// For each run how many values cannot be drawn because they are not finite, and because they have no logarithm.
@@ -182,7 +222,10 @@ fn panels(runs: &[Run], kind: RunKind, spec: &PlotSpec) -> Result<Vec<Panel>, Pl
             Panel::of(runs, &spec.loss_label, tones.loss, spec.scale, &[train_loss, |epoch| epoch.test_loss]),
             Panel::of(runs, "error (%)", tones.accuracy, LossScale::Linear, &[train_error, test_error]),
         ],
-        RunKind::WeightNorm => vec![Panel::of(runs, "norm of the weights", tones.loss, spec.scale, &[norm])],
+        RunKind::WeightNorm => vec![
+            Panel::of(runs, "norm of the weights", tones.loss, spec.scale, &[norm]),
+            Panel::of_steps(runs, "norm of the weights", tones.loss, spec.scale),
+        ],
     };
     let panels: Vec<Panel> = panels.into_iter().flatten().collect();
     if panels.is_empty() {
@@ -200,26 +243,43 @@ impl Panel {
         let mut missing = vec![[0, 0]; runs.len()];
         let mut lines = Vec::new();
         for (run_idx, run) in runs.iter().enumerate() {
+            let times: Vec<f64> = run.epochs.iter().map(|epoch| epoch.epoch).collect();
             for (value_idx, values) in values.iter().enumerate() {
-                let mut place = |value: f64| match scale {
-                    _ if !value.is_finite() => {
-                        missing[run_idx][0] += 1;
-                        None
-                    }
-                    LossScale::Linear => Some(value),
-                    LossScale::Log if value > 0.0 => Some(value.log10()),
-                    LossScale::Log => {
-                        missing[run_idx][1] += 1;
-                        None
-                    }
-                };
-                let positions: Vec<Option<f64>> =
-                    run.epochs.iter().map(|epoch| values(epoch).and_then(&mut place)).collect();
-                if positions.iter().any(Option::is_some) {
-                    lines.push(Line { run_idx, is_dashed: value_idx > 0, positions });
-                }
+                let mut place = |value| placed(value, scale, &mut missing[run_idx]);
+                let positions = run.epochs.iter().map(|epoch| values(epoch).and_then(&mut place)).collect();
+                lines.push(Line { run_idx, is_dashed: value_idx > 0, times: times.clone(), positions, stride: 1 });
             }
         }
+        Self::with_lines(lines, Time::Epochs, name, color, scale, missing)
+    }
+
+    /// Returns the panel of the norm over steps; none if none is known, or can be drawn. What is missing there is missing
+    /// over epochs too, where it is told.
+    fn of_steps(runs: &[Run], name: &str, color: Color, scale: LossScale) -> Option<Self> {
+        let line = |(run_idx, run): (usize, &Run)| {
+            let stride = run.steps.len().div_ceil(MOST_STEPS).max(1);
+            let last = run.steps.len().checked_sub(1);
+            let shown = (0..run.steps.len()).filter(|idx| idx.is_multiple_of(stride) || Some(*idx) == last);
+            let shown = shown.map(|idx| run.steps[idx]);
+            let place = |step: RunStep| (step.step, placed(step.weight_norm, scale, &mut [0, 0]));
+            let (times, positions) = shown.map(place).unzip();
+            Line { run_idx, is_dashed: false, times, positions, stride }
+        };
+        let lines = runs.iter().enumerate().map(line).collect();
+        Self::with_lines(lines, Time::Steps, name, color, scale, vec![[0, 0]; runs.len()])
+    }
+
+    fn with_lines(
+        mut lines: Vec<Line>,
+        time: Time,
+        name: &str,
+        color: Color,
+        scale: LossScale,
+        missing: Vec<[usize; 2]>,
+    ) -> Option<Self> {
+        let x = span(lines.iter().flat_map(|line| &line.times).copied())?;
+        let x = if x.is_point() { Range { lo: x.lo - 0.5, hi: x.hi + 0.5 } } else { x };
+        lines.retain(|line| line.positions.iter().any(Option::is_some));
         let mut range = span(lines.iter().flat_map(|line| &line.positions).flatten().copied())?.widened();
         if scale == LossScale::Linear && range.lo >= 0.0 && range.lo < 0.3 * range.hi {
             range.lo = 0.0;
@@ -230,7 +290,11 @@ impl Panel {
             LossScale::Log => tick::logarithmic(padded.lo, padded.hi, 6),
         };
         let label = if scale == LossScale::Log { format!("{name}, log scale") } else { name.to_owned() };
-        Some(Self { label, color, lines, range: padded, ticks, missing })
+        Some(Self { label, color, lines, time, x, range: padded, ticks, missing })
+    }
+
+    fn described(&self) -> String {
+        format!("{} over {}s {} to {}", self.label, self.time.as_str(), short(self.x.lo), short(self.x.hi))
     }
 
     /// Draws the panel; returns what is said of its points.
@@ -240,26 +304,55 @@ impl Panel {
             let y = frame.y(tick.position);
             scene.line(Point { x: left, y }, Point { x: right, y }, Stroke::solid(scene.tones.faint, 0.8));
         }
-        for (epoch, stroke) in &drops.marks {
-            let x = frame.x(*epoch);
-            scene.line(Point { x, y: top }, Point { x, y: bottom }, *stroke);
+        for mark in &drops.marks {
+            let at = match self.time {
+                Time::Epochs => Some(mark.epoch).filter(|_| mark.is_first),
+                Time::Steps => runs[mark.run_idx].last_step(mark.epoch),
+            };
+            if let Some(x) = at.map(|at| frame.x(at)) {
+                scene.line(Point { x, y: top }, Point { x, y: bottom }, mark.stroke);
+            }
         }
         let mut spots = Vec::new();
         for line in &self.lines {
             let run = &runs[line.run_idx];
             let color = if runs.len() == 1 { self.color } else { distinct(spec.theme, line.run_idx) };
-            let epochs: Vec<f64> = run.epochs.iter().map(|epoch| epoch.epoch).collect();
             let stroke = if line.is_dashed { dashed(color) } else { Stroke::solid(color, LINE_WIDTH) };
-            draw_line(scene, frame, &epochs, &line.positions, stroke);
-            let said = run.epochs.iter().zip(&line.positions);
-            spots.extend(said.filter_map(|(epoch, position)| {
-                Some(Spot { at: frame.point(epoch.epoch, (*position)?), text: said_of(run, epoch) })
+            draw_line(scene, frame, &line.times, &line.positions, stroke);
+            let points = line.times.iter().zip(&line.positions).enumerate();
+            spots.extend(points.filter_map(|(idx, (time, position))| {
+                let position = (*position)?;
+                let text = match self.time {
+                    Time::Epochs => said_of(run, run.epochs.get(idx)?),
+                    Time::Steps => {
+                        let norm = if spec.scale == LossScale::Log { 10.0_f64.powf(position) } else { position };
+                        format!("{}\niteration {}\nnorm of the weights {}", run.name, short(*time), short(norm))
+                    }
+                };
+                Some(Spot { at: frame.point(*time, position), text })
             }));
         }
         frame::draw_box(scene, frame.area);
         let color = if runs.len() == 1 { self.color } else { scene.tones.ink };
         frame::draw_side_axis(scene, frame, Side::Left, &self.ticks, &self.label, color);
         spots
+    }
+}
+
+/// Where a value stands on its scale; one that cannot be drawn is counted: those that are not finite, and those without
+/// a logarithm.
+fn placed(value: f64, scale: LossScale, [n_not_finite, n_not_positive]: &mut [usize; 2]) -> Option<f64> {
+    match scale {
+        _ if !value.is_finite() => {
+            *n_not_finite += 1;
+            None
+        }
+        LossScale::Linear => Some(value),
+        LossScale::Log if value > 0.0 => Some(value.log10()),
+        LossScale::Log => {
+            *n_not_positive += 1;
+            None
+        }
     }
 }
 
@@ -288,10 +381,19 @@ fn said_of(run: &Run, epoch: &RunEpoch) -> String {
     .join("\n")
 }
 
+/// An epoch after which the learning rate of a run, and of those that share its schedule, was lowered.
+struct Mark {
+    run_idx: usize,
+    /// Whether it is the first of the runs that share the schedule.
+    is_first: bool,
+    epoch: f64,
+    stroke: Stroke,
+}
+
 /// Where learning rates were lowered.
 struct Drops {
-    /// The epochs, and how each is marked.
-    marks: Vec<(f64, Stroke)>,
+    /// Where they are.
+    marks: Vec<Mark>,
     /// What is said of them.
     notes: Vec<Note>,
 }
@@ -320,15 +422,20 @@ impl Drops {
             }
             let color = if n_marked == 1 { drop_color(spec.theme) } else { distinct(spec.theme, run_idxs[0]) };
             let stroke = Stroke { dash: Some(DROP_DASH), ..Stroke::solid(color, 1.0) };
-            marks.extend(drops.into_iter().map(|epoch| (epoch, stroke)));
+            // Epochs are those of all that share the schedule; steps may be more or less in each.
+            for epoch in drops {
+                let mark =
+                    |run_idx: &usize| Mark { run_idx: *run_idx, is_first: *run_idx == run_idxs[0], epoch, stroke };
+                marks.extend(run_idxs.iter().map(mark));
+            }
             notes.push(Note { sign: Sign::Stroke(stroke), text: format!("{of}learning rate lowered") });
         }
         Self { marks, notes }
     }
 }
 
-/// Ticks at whole epochs, as many as have room.
-fn epoch_ticks(scene: &Scene, epochs: Range, width: f64) -> Ticks {
+/// Ticks at whole epochs or steps, as many as have room.
+fn whole_ticks(scene: &Scene, epochs: Range, width: f64) -> Ticks {
     let mut ticks = frame::horizontal_ticks(scene, epochs, width);
     if ticks.major.iter().any(|tick| tick.position.fract() != 0.0) {
         let is_whole = |epoch: &f64| (epochs.lo..=epochs.hi).contains(epoch);
@@ -349,6 +456,10 @@ fn notes(runs: &[Run], panels: &[Panel], drops: &Drops, spec: &PlotSpec) -> Vec<
         );
     }
     notes.extend(drops.notes.iter().cloned());
+    for line in panels.iter().flat_map(|panel| &panel.lines).filter(|line| line.stride > 1) {
+        let text = format!("{}one iteration of {} is drawn", of(line.run_idx), line.stride);
+        notes.push(Note { sign: Sign::None, text });
+    }
     for idx in 0..runs.len() {
         let count = |reason: usize| panels.iter().map(|panel| panel.missing[idx][reason]).sum::<usize>();
         for (n_values, why) in [(count(0), "not finite"), (count(1), "not above 0, not drawable on a log scale")] {

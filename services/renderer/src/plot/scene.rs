@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use resvg::tiny_skia::Pixmap;
 
 use super::colormap::{Color, Tones};
+use super::field::Quantity;
 use super::frame::Frame;
 use super::typeface::Typeface;
 use crate::plot::{PlotError, Theme};
@@ -316,6 +317,27 @@ impl Scene {
         self.push(format_args!(r#"<g aria-label="{name}" transform="{transform}" fill="{color}">{uses}</g>"#));
     }
 
+    /// Puts a finished picture into the scene, its upper left corner at `at`, without its background.
+    pub(super) fn place(&mut self, drawing: Drawing, at: Point) {
+        let Scene { body, glyphs, images, .. } = drawing.scene;
+        self.glyphs.extend(glyphs);
+        let (x, y) = (Number(at.x), Number(at.y));
+        let mut from = 0;
+        // Each part between pixels is a group of its own, as parts are drawn apart from each other.
+        for Image { offset, area, pixels } in images {
+            self.push(format_args!(r#"<g transform="translate({x} {y})">{}</g>"#, &body[from..offset]));
+            from = offset;
+            let area = Rect {
+                left: area.left + at.x,
+                right: area.right + at.x,
+                top: area.top + at.y,
+                bottom: area.bottom + at.y,
+            };
+            self.image(pixels, area);
+        }
+        self.push(format_args!(r#"<g transform="translate({x} {y})">{}</g>"#, &body[from..]));
+    }
+
     /// Returns the scene as a drawing of `width` pixels that shows `size`, on the background.
     pub(super) fn into_drawing(self, size: Size, width: u32, title: &str, description: &str) -> Drawing {
         Drawing {
@@ -326,6 +348,7 @@ impl Scene {
             description: description.to_owned(),
             hover: None,
             spots: Vec::new(),
+            quantity: Quantity::Loss,
         }
     }
 }
@@ -345,19 +368,27 @@ pub(super) struct Drawing {
     pub hover: Option<Frame>,
     /// What is said of places in it.
     pub spots: Vec<Spot>,
+    /// What its values are.
+    pub quantity: Quantity,
     /// The name of the picture.
     pub title: String,
+    /// What it shows, for readers who do not see it.
+    pub description: String,
     /// The width in pixels.
     pub width: u32,
     scene: Scene,
     size: Size,
-    description: String,
 }
 
 impl Drawing {
     /// Returns the drawing with the frame that its values stand in.
     pub(super) fn with_hover(self, frame: Frame) -> Self {
         Self { hover: Some(frame), ..self }
+    }
+
+    /// Returns the drawing with what its values are.
+    pub(super) fn with_quantity(self, quantity: Quantity) -> Self {
+        Self { quantity, ..self }
     }
 
     /// Returns the drawing with what is said of its places.

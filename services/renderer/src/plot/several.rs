@@ -69,6 +69,9 @@ pub(super) fn check(surfaces: &[NamedSurface], several: &SurfacesSpec, spec: &Pl
     if !matches!(spec.format, PlotFormat::Svg | PlotFormat::Png | PlotFormat::Pdf) {
         return Err(PlotError::SurfacesFormat { format: spec.format });
     }
+    if spec.kind == PlotKind::Convexity {
+        return Err(PlotError::ConvexityOfLosses);
+    }
     if surfaces.is_empty() || surfaces.len() > MOST_SURFACES {
         return Err(PlotError::NumberOfSurfaces { n_surfaces: surfaces.len(), most: MOST_SURFACES });
     }
@@ -110,12 +113,18 @@ pub(super) fn draw(surfaces: &[NamedSurface], several: &SurfacesSpec, spec: &Plo
     }
 }
 
-/// The colour of one of `n_lines`: of few each its own, of more those of the palette in order.
-fn line_color(spec: &PlotSpec, tones: Tones, idx: usize, n_lines: usize) -> Color {
-    if n_lines <= MOST_DISTINCT {
-        return distinct(spec.theme, idx);
-    }
-    tones.line(spec.palette, idx as f64 / (n_lines - 1) as f64)
+/// The lines of curves over each other: of few each has a colour of its own; of more the colours come again, dashed, as
+/// long as dashes do not stand for the accuracy: then the colours are those of the palette in order.
+fn line_strokes(spec: &PlotSpec, tones: Tones, n_lines: usize, has_accuracy: bool) -> Vec<Stroke> {
+    const DASHES: [Option<(f64, f64)>; 4] = [None, Some((7.0, 3.0)), Some((2.0, 2.5)), Some((12.0, 4.0))];
+    let stroke = |idx: usize| match n_lines > MOST_DISTINCT && has_accuracy {
+        true => Stroke::solid(tones.line(spec.palette, idx as f64 / (n_lines - 1) as f64), LINE_WIDTH),
+        false => Stroke {
+            dash: DASHES[idx / MOST_DISTINCT % DASHES.len()],
+            ..Stroke::solid(distinct(spec.theme, idx), LINE_WIDTH)
+        },
+    };
+    (0..n_lines).map(stroke).collect()
 }
 
 /// The losses of a field on its scale.
@@ -212,21 +221,20 @@ fn overlay(
         several.has_accuracy.then(|| surfaces.iter().map(|surface| curve::accuracies(&surface.values.main)).collect());
     let mut chart = Chart::new(surfaces, fields, accuracies.as_deref(), spec)?;
     let tones = chart.scene.tones;
-    let color = |idx| line_color(spec, tones, idx, fields.len());
+    let strokes = line_strokes(spec, tones, fields.len(), several.has_accuracy);
     let frame = chart.frame;
     if let (Some(frame), Some(accuracies)) = (chart.accuracy_frame(), &accuracies) {
         for (idx, (field, accuracies)) in fields.iter().zip(accuracies).enumerate() {
-            let stroke = Stroke { dash: Some(DASH), ..Stroke::solid(color(idx), LINE_WIDTH) };
+            let stroke = Stroke { dash: Some(DASH), ..strokes[idx] };
             draw_line(&mut chart.scene, &frame, field.x, accuracies, stroke);
         }
     }
     for (idx, field) in fields.iter().enumerate() {
-        let stroke = Stroke::solid(color(idx), LINE_WIDTH);
-        draw_line(&mut chart.scene, &frame, field.x, &positions(field), stroke);
+        draw_line(&mut chart.scene, &frame, field.x, &positions(field), strokes[idx]);
     }
     let named = surfaces.iter().enumerate();
     let mut notes: Vec<Note> =
-        named.map(|(idx, surface)| Note { sign: Sign::Line(color(idx)), text: surface.name.clone() }).collect();
+        named.map(|(idx, surface)| Note { sign: Sign::Stroke(strokes[idx]), text: surface.name.clone() }).collect();
     notes.extend(omissions(surfaces, fields));
     Ok(chart.finished(fields, &notes, &format!("{} curves", surfaces.len()), spec))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::plot::PlotError;
+use crate::plot::{PlotError, SharedScale};
 
 /// The widest picture, and the widest PNG, in pixels.
 pub const LONGEST_SIDE: u32 = 8192;
@@ -23,10 +23,12 @@ pub enum PlotKind {
     FilledContour,
     /// The loss as height over two directions, in perspective or orthographic view.
     Surface,
+    /// A coloured cell for each grid point, of the ratio of the extreme curvatures.
+    Convexity,
 }
 
 impl PlotKind {
-    /// All kinds.
+    /// All kinds that are drawn of losses, as all are but convexity.
     pub const ALL: [Self; 5] = [Self::Curve, Self::Contour, Self::Heatmap, Self::FilledContour, Self::Surface];
 }
 
@@ -38,6 +40,7 @@ impl fmt::Display for PlotKind {
             Self::Heatmap => "heatmap",
             Self::FilledContour => "filled contour",
             Self::Surface => "surface",
+            Self::Convexity => "convexity map",
         })
     }
 }
@@ -223,6 +226,8 @@ pub struct PlotSpec {
     /// Losses above are clipped in the picture, and the picture says so. With none, a linear scale is clipped only
     /// where a few outliers would flatten everything else.
     pub loss_max: Option<f64>,
+    /// The scale that the picture shares with others; that of its own losses with none.
+    pub shared: Option<SharedScale>,
     /// Background and text.
     pub theme: Theme,
     /// Which colours stand for losses.
@@ -247,6 +252,7 @@ impl PlotSpec {
             loss_label: "loss (cross entropy, nats)".to_owned(),
             accuracy_label: "accuracy (%)".to_owned(),
             loss_max: None,
+            shared: None,
             theme: Theme::Paper,
             palette: Palette::Viridis,
             camera: Camera::default(),

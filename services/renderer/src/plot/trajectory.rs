@@ -166,7 +166,8 @@ impl<'a> Trajectory<'a> {
         }
         frame::draw_box(&mut scene, frame.area);
         let ink = scene.tones.ink;
-        let [x_label, y_label] = self.axis_labels();
+        let room = [frame.area.width(), frame.area.height() + 20.0];
+        let [x_label, y_label] = self.axis_labels(&scene, room);
         frame::draw_side_axis(&mut scene, &frame, Side::Left, &y_ticks, &y_label, ink);
         let x_ticks = frame::horizontal_ticks(&scene, x, right - left);
         let below = frame::draw_bottom_axis(&mut scene, &frame, &x_ticks, &x_label);
@@ -211,11 +212,14 @@ impl<'a> Trajectory<'a> {
         (reach(|point| point.x, field.map(|field| field.x)), reach(|point| point.y, field.map(|field| field.y)))
     }
 
-    fn axis_labels(&self) -> [String; 2] {
+    /// The labels of both axes, shorter where they have no room.
+    fn axis_labels(&self, scene: &Scene, room: [f64; 2]) -> [String; 2] {
         let labels = [&self.spec.x_label, &self.spec.y_label];
-        std::array::from_fn(|axis| match self.explained {
-            Some(shares) => format!("{}: {} % of the variation", labels[axis], percent(shares[axis])),
-            None => labels[axis].clone(),
+        std::array::from_fn(|axis| {
+            let Some(shares) = self.explained else { return labels[axis].clone() };
+            let short = format!("{}: {} %", labels[axis], percent(shares[axis]));
+            let whole = format!("{short} of the variation");
+            if scene.typeface.width(&whole, frame::LABEL_SIZE) <= room[axis] { whole } else { short }
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod centre;
 mod evaluator;
+mod figures;
 mod grids;
 mod health;
 mod idempotence;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use relief_core::{
     BatchNormMode, Direction, DirectionAxis, Ignore, Normalization, Numerics, Philox, TensorMap, random_direction,
 };
-use relief_graph::{Graph, ParameterKind, builtin, initialize};
+use relief_graph::{Graph, InputShape, ParameterKind, builtin, initialize};
 use relief_nn::{Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, Stage};
 
 use super::peers::{Peers, Run};
@@ -26,9 +26,15 @@ pub(crate) struct Landscape {
 }
 
 impl Landscape {
+    /// The built-in network `name` for the samples that it was designed for.
+    pub(crate) fn of_default(name: &str, n_samples: usize) -> anyhow::Result<Self> {
+        let graph = builtin::build_default(name)?;
+        Self::of(name, graph.input_shape(), graph.n_classes(), n_samples)
+    }
+
     /// The built-in network `name` with parameters as they are after a training, and images of noise.
-    pub(crate) fn of(name: &str, n_samples: usize) -> anyhow::Result<Self> {
-        let graph = Arc::new(builtin::build_default(name)?);
+    pub(crate) fn of(name: &str, shape: InputShape, n_classes: usize, n_samples: usize) -> anyhow::Result<Self> {
+        let graph = Arc::new(builtin::build(name, shape, n_classes)?);
         let origin = settled(&graph)?;
         let directions = [DirectionAxis::X, DirectionAxis::Y].map(|axis| {
             let trainable = graph.trainable(&origin);
@@ -39,6 +45,11 @@ impl Landscape {
         let targets = (0..n_samples).map(|idx| (idx % graph.n_classes()) as u32).collect();
         let samples = Samples::new(inputs, targets, graph.input_shape())?;
         Ok(Self { graph, origin, directions: directions.to_vec(), samples })
+    }
+
+    /// The parameters at the centre.
+    pub(crate) fn origin(&self) -> &TensorMap {
+        &self.origin
     }
 
     /// Writes what peers read: `model.onnx`, `inputs.npy` and `targets.npy`.
@@ -143,15 +154,20 @@ impl Subject {
     pub(crate) fn run(&mut self, peers: &mut Peers) -> anyhow::Result<Run> {
         match &self.program {
             Program::Peer(id) => peers.run(*id),
-            Program::Own(session) => {
+            Program::Own(_) => {
                 let start = Instant::now();
-                match session.evaluate(&[0.0, 0.0], &mut |_| ControlFlow::Continue(()))? {
-                    Evaluation::Done(values) => {
-                        Ok(Run { seconds: start.elapsed().as_secs_f64(), loss: values.main.loss })
-                    }
-                    Evaluation::Cancelled => bail!("nobody cancelled"),
-                }
+                let loss = self.point(&[0.0, 0.0])?;
+                Ok(Run { seconds: start.elapsed().as_secs_f64(), loss })
             }
+        }
+    }
+
+    /// Computes the loss at a point by an engine of this build.
+    pub(crate) fn point(&self, coefficients: &[f64]) -> anyhow::Result<f64> {
+        let Program::Own(session) = &self.program else { bail!("{} is a peer", self.word) };
+        match session.evaluate(coefficients, &mut |_| ControlFlow::Continue(()))? {
+            Evaluation::Done(values) => Ok(values.main.loss),
+            Evaluation::Cancelled => bail!("nobody cancelled"),
         }
     }
 

@@ -1,11 +1,55 @@
-//! What can be asked to be drawn of runs, and of several surfaces.
+//! What can be asked to be drawn.
 
-use clap::{Args, ValueEnum};
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
 use relief_api::plot::v1 as wire;
-use relief_core::{RunId, Split, SurfaceId};
+use relief_core::{RunId, Split, SurfaceId, TrajectoryId};
 
-use super::number::{decimal, whole};
-use super::surface::{PlotFile, PlotKind, PlotPalette, PlotTheme};
+use super::number::whole;
+use super::style::{CameraArguments, LossArguments, PlotFile, PlotKind, StyleArguments};
+use super::trajectory::PlotTrajectoryArguments;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlotCommand {
+    /// Draw a surface or a curve
+    Surface(PlotSurfaceArguments),
+    /// Draw the paths of a trajectory over the contours of the loss
+    Trajectory(PlotTrajectoryArguments),
+    /// Draw how runs went: loss and error, the norm of the weights, or how the weights are distributed
+    Run(PlotRunArguments),
+    /// Draw several surfaces or curves in one picture, on one scale of the loss
+    Surfaces(PlotSurfacesArguments),
+    /// Draw pictures of any kind in rows and columns of one
+    Panels(PlotPanelsArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlotSurfaceArguments {
+    /// The surface
+    #[arg(value_name = "ID")]
+    pub(crate) name: SurfaceId,
+    /// What to draw; unless given, curve for a curve, and for a surface contour, but surface where the file is .html,
+    /// .gif, .vtp, .obj or .stl
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<PlotKind>,
+    /// Which values: train or test; those of the surface's own split unless given, and a curve of both draws both
+    #[arg(long)]
+    pub(crate) split: Option<Split>,
+    /// The text above the picture; the network and the checkpoint unless given
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) title: String,
+    #[command(flatten)]
+    pub(crate) losses: LossArguments,
+    #[command(flatten)]
+    pub(crate) camera: CameraArguments,
+    #[command(flatten)]
+    pub(crate) style: StyleArguments,
+    /// The file to write: .svg, .png, .pdf, .html (interactive), .gif (a surface that turns), or for other programs .vtp
+    /// (ParaView), .obj, .stl
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PlotFile,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct PlotRunArguments {
@@ -27,15 +71,8 @@ pub(crate) struct PlotRunArguments {
     /// The text above the picture; nothing unless given, or the name where there is one run
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(crate) title: String,
-    /// Background and text
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) theme: PlotTheme,
-    /// The width in pixels, 1 to 8192; 96 pixels make an inch. [default: 640]
-    #[arg(long, value_name = "PIXELS", value_parser = whole(1..=8192_u32))]
-    pub(crate) width: Option<u32>,
-    /// The dots of a PNG to the inch, 10 to 960. [default: 192]
-    #[arg(long, value_name = "DOTS", value_parser = decimal)]
-    pub(crate) dpi: Option<f64>,
+    #[command(flatten)]
+    pub(crate) style: StyleArguments,
     /// The file to write: .svg, .png, .pdf or .html (interactive)
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PlotFile,
@@ -88,37 +125,15 @@ pub(crate) struct PlotSurfacesArguments {
     /// Which values: train or test; those of each surface's own split unless given
     #[arg(long)]
     pub(crate) split: Option<Split>,
-    /// Draw the logarithm of the loss
-    #[arg(long)]
-    pub(crate) log: bool,
     /// The text above the picture; nothing unless given
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(crate) title: String,
-    /// Background and text
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) theme: PlotTheme,
-    /// Which colours stand for losses, and for more than six curves; all are told apart with any colour vision
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) palette: PlotPalette,
-    /// The width in pixels, 1 to 8192; 96 pixels make an inch. [default: 640, and for panels what they need]
-    #[arg(long, value_name = "PIXELS", value_parser = whole(1..=8192_u32))]
-    pub(crate) width: Option<u32>,
-    /// The dots of a PNG to the inch, 10 to 960. [default: 192]
-    #[arg(long, value_name = "DOTS", value_parser = decimal)]
-    pub(crate) dpi: Option<f64>,
-    /// From where surfaces are seen: degrees around the vertical from the x axis towards the y axis, -360 to 360.
-    /// [default: -60]
-    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = decimal)]
-    pub(crate) azimuth: Option<f64>,
-    /// From how high surfaces are seen: degrees above the floor, 0 to 90. [default: 30]
-    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = decimal)]
-    pub(crate) elevation: Option<f64>,
-    /// Draw surfaces without perspective: parallel lines stay parallel
-    #[arg(long)]
-    pub(crate) orthographic: bool,
-    /// Clip greater losses at this one; unless given, only a linear scale that a few outliers would flatten is clipped
-    #[arg(long, value_name = "LOSS", allow_negative_numbers = true, value_parser = decimal)]
-    pub(crate) loss_max: Option<f64>,
+    #[command(flatten)]
+    pub(crate) losses: LossArguments,
+    #[command(flatten)]
+    pub(crate) camera: CameraArguments,
+    #[command(flatten)]
+    pub(crate) style: StyleArguments,
     /// The file to write: .svg, .png or .pdf
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PlotFile,
@@ -158,6 +173,85 @@ impl From<BandSpread> for wire::BandSpread {
         match spread {
             BandSpread::Range => Self::Range,
             BandSpread::Deviation => Self::Deviation,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlotPanelsArguments {
+    /// What the panels show, row by row, 1 to 24: surfaces/ID, trajectories/ID or runs/ID each
+    #[arg(value_name = "NAME,...", value_delimiter = ',', required = true)]
+    pub(crate) names: Vec<PanelName>,
+    /// What stands above the panels, one for each
+    #[arg(long, value_delimiter = ',', value_name = "TEXT,...")]
+    pub(crate) titles: Vec<String>,
+    /// How many panels stand side by side, 1 to 8; about as many as below each other unless given
+    #[arg(long, value_name = "COUNT", value_parser = whole(1..=8_u32))]
+    pub(crate) columns: Option<u32>,
+    /// Draw all losses on one scale: one colour and one height stand for one loss in all panels
+    #[arg(long)]
+    pub(crate) shared_scale: bool,
+    /// What to draw of surfaces; contour unless given, and curve for curves
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<PlotKind>,
+    /// What to draw of runs
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) run_kind: RunPlotKind,
+    /// Which values: train or test; those of the split of each unless given
+    #[arg(long)]
+    pub(crate) split: Option<Split>,
+    /// The text above all of them; nothing unless given
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(crate) title: String,
+    #[command(flatten)]
+    pub(crate) losses: LossArguments,
+    #[command(flatten)]
+    pub(crate) camera: CameraArguments,
+    #[command(flatten)]
+    pub(crate) style: StyleArguments,
+    /// The file to write: .svg, .png or .pdf
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PlotFile,
+}
+
+/// What a panel shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PanelName {
+    Surface(SurfaceId),
+    Trajectory(TrajectoryId),
+    Run(RunId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not one of surfaces/ID, trajectories/ID and runs/ID")]
+pub(crate) struct PanelNameError(String);
+
+impl FromStr for PanelName {
+    type Err = PanelNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = match text.split('/').next() {
+            Some("surfaces") => text.parse().map(Self::Surface),
+            Some("trajectories") => text.parse().map(Self::Trajectory),
+            Some("runs") => text.parse().map(Self::Run),
+            _ => return Err(PanelNameError(text.to_owned())),
+        };
+        name.map_err(|_| PanelNameError(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_are_told_apart_by_their_collection() {
+        let named = |text: &str| text.parse::<PanelName>();
+        assert!(matches!(named("surfaces/a"), Ok(PanelName::Surface(_))));
+        assert!(matches!(named("trajectories/a"), Ok(PanelName::Trajectory(_))));
+        assert!(matches!(named("runs/a"), Ok(PanelName::Run(_))));
+        for wrong in ["a", "runs/", "runs/a/snapshots/1", "networks/a", ""] {
+            assert_eq!(named(wrong), Err(PanelNameError(wrong.to_owned())));
         }
     }
 }

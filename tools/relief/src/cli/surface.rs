@@ -1,19 +1,16 @@
 //! What can be asked about surfaces.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use relief_api::plot::v1::{self as wire, PlotFormat};
 use relief_core::{
     Axis, AxisError, BatchNormMode, CheckpointName, ClientId, DatasetId, Ignore, NetworkId, Normalization, Split,
     SurfaceId, TileShape,
 };
 
 use super::NumericArguments;
-use super::number::{decimal, whole};
-use super::plot::{PlotRunArguments, PlotSurfacesArguments};
-use super::trajectory::PlotTrajectoryArguments;
+use super::number::whole;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SurfaceCommand {
@@ -189,132 +186,6 @@ pub(crate) enum ExportFormat {
     Npz,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum PlotCommand {
-    /// Draw a surface or a curve
-    Surface(PlotSurfaceArguments),
-    /// Draw the paths of a trajectory over the contours of the loss
-    Trajectory(PlotTrajectoryArguments),
-    /// Draw how runs went: loss and error, the norm of the weights, or how the weights are distributed
-    Run(PlotRunArguments),
-    /// Draw several surfaces or curves in one picture, on one scale of the loss
-    Surfaces(PlotSurfacesArguments),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlotSurfaceArguments {
-    /// The surface
-    #[arg(value_name = "ID")]
-    pub(crate) name: SurfaceId,
-    /// What to draw; unless given, curve for a curve, and for a surface contour, but surface where the file is .html,
-    /// .gif, .vtp, .obj or .stl
-    #[arg(long, value_enum)]
-    pub(crate) kind: Option<PlotKind>,
-    /// Which values: train or test; those of the surface's own split unless given, and a curve of both draws both
-    #[arg(long)]
-    pub(crate) split: Option<Split>,
-    /// Draw the logarithm of the loss
-    #[arg(long)]
-    pub(crate) log: bool,
-    /// The text above the picture; the network and the checkpoint unless given
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    pub(crate) title: String,
-    /// Background and text
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) theme: PlotTheme,
-    /// Which colours stand for losses; all are told apart with any colour vision
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) palette: PlotPalette,
-    /// The width in pixels, 1 to 8192, of a GIF 2048 at most; 96 pixels make an inch. [default: 640]
-    #[arg(long, value_name = "PIXELS", value_parser = whole(1..=8192_u32))]
-    pub(crate) width: Option<u32>,
-    /// The dots of a PNG to the inch, 10 to 960. [default: 192]
-    #[arg(long, value_name = "DOTS", value_parser = decimal)]
-    pub(crate) dpi: Option<f64>,
-    /// From where a surface is seen: degrees around the vertical from the x axis towards the y axis, -360 to 360.
-    /// [default: -60]
-    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = decimal)]
-    pub(crate) azimuth: Option<f64>,
-    /// From how high a surface is seen: degrees above the floor, 0 to 90. [default: 30]
-    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true, value_parser = decimal)]
-    pub(crate) elevation: Option<f64>,
-    /// Draw a surface without perspective: parallel lines stay parallel
-    #[arg(long)]
-    pub(crate) orthographic: bool,
-    /// Clip greater losses at this one; unless given, only a linear scale that a few outliers would flatten is clipped
-    #[arg(long, value_name = "LOSS", allow_negative_numbers = true, value_parser = decimal)]
-    pub(crate) loss_max: Option<f64>,
-    /// The file to write: .svg, .png, .pdf, .html (interactive), .gif (a surface that turns), or for other programs .vtp
-    /// (ParaView), .obj, .stl
-    #[arg(long, value_name = "FILE")]
-    pub(crate) out: PlotFile,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum PlotTheme {
-    /// Dark on white
-    #[default]
-    Paper,
-    /// Light on nearly black
-    Dark,
-}
-
-impl From<PlotTheme> for wire::PlotTheme {
-    fn from(theme: PlotTheme) -> Self {
-        match theme {
-            PlotTheme::Paper => Self::Paper,
-            PlotTheme::Dark => Self::Dark,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum PlotPalette {
-    /// Violet, green, yellow
-    #[default]
-    Viridis,
-    /// Blue, grey, yellow
-    Cividis,
-    /// Black, violet, orange, nearly white
-    Magma,
-}
-
-impl From<PlotPalette> for wire::PlotPalette {
-    fn from(palette: PlotPalette) -> Self {
-        match palette {
-            PlotPalette::Viridis => Self::Viridis,
-            PlotPalette::Cividis => Self::Cividis,
-            PlotPalette::Magma => Self::Magma,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PlotKind {
-    /// Loss and accuracy over one axis
-    Curve,
-    /// Labelled lines of equal loss
-    Contour,
-    /// A coloured cell per point
-    Heatmap,
-    /// The areas between lines of equal loss, coloured
-    FilledContour,
-    /// The loss as height, in three dimensions
-    Surface,
-}
-
-impl From<PlotKind> for wire::PlotKind {
-    fn from(kind: PlotKind) -> Self {
-        match kind {
-            PlotKind::Curve => Self::Curve,
-            PlotKind::Contour => Self::Contour,
-            PlotKind::Heatmap => Self::Heatmap,
-            PlotKind::FilledContour => Self::FilledContour,
-            PlotKind::Surface => Self::Surface,
-        }
-    }
-}
-
 /// On which samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Splits {
@@ -337,37 +208,5 @@ impl FromStr for Splits {
                 Err(_) => Err(SplitsError(text.to_owned())),
             },
         }
-    }
-}
-
-/// The file of a picture, whose form its extension says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PlotFile {
-    pub(crate) path: PathBuf,
-    pub(crate) format: PlotFormat,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the extension must be .svg, .png, .pdf, .html, .gif, .vtp, .obj or .stl")]
-pub(crate) struct PlotFileError;
-
-impl FromStr for PlotFile {
-    type Err = PlotFileError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let path = Path::new(text);
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        let format = match extension.as_deref() {
-            Some("svg") => PlotFormat::Svg,
-            Some("png") => PlotFormat::Png,
-            Some("pdf") => PlotFormat::Pdf,
-            Some("html") => PlotFormat::Html,
-            Some("gif") => PlotFormat::Gif,
-            Some("vtp") => PlotFormat::Vtp,
-            Some("obj") => PlotFormat::Obj,
-            Some("stl") => PlotFormat::Stl,
-            _ => return Err(PlotFileError),
-        };
-        Ok(Self { path: path.to_owned(), format })
     }
 }

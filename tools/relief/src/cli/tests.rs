@@ -82,7 +82,7 @@ fn the_form_of_a_plot_is_its_extension() {
     match plot("a/b.PNG").expect("right use").command {
         Command::Plot(PlotCommand::Surface(arguments)) => {
             assert_eq!(arguments.out.format, relief_api::plot::v1::PlotFormat::Png);
-            assert!(arguments.log && arguments.kind.is_none());
+            assert!(arguments.losses.log && arguments.kind.is_none());
         }
         command => panic!("another command: {command:?}"),
     }
@@ -97,9 +97,9 @@ fn a_plot_is_seen_from_where_it_is_told() {
     let more = ["--orthographic", "--theme", "dark", "--palette", "cividis", "--dpi", "300", "--out", "s.pdf"];
     match Cli::try_parse_from(arguments.iter().chain(&more)).expect("right use").command {
         Command::Plot(PlotCommand::Surface(arguments)) => {
-            assert_eq!((arguments.azimuth, arguments.elevation), (Some(-120.0), Some(45.0)));
-            assert_eq!((arguments.dpi, arguments.width), (Some(300.0), None));
-            assert!(arguments.orthographic);
+            assert_eq!((arguments.camera.azimuth, arguments.camera.elevation), (Some(-120.0), Some(45.0)));
+            assert_eq!((arguments.style.dpi, arguments.style.width), (Some(300.0), None));
+            assert!(arguments.camera.orthographic);
         }
         command => panic!("another command: {command:?}"),
     }
@@ -131,7 +131,10 @@ fn surfaces_are_drawn_together() {
     {
         Command::Plot(PlotCommand::Surfaces(arguments)) => {
             assert_eq!(arguments.names.len(), 3);
-            assert_eq!((arguments.columns, arguments.azimuth, arguments.width), (Some(3), Some(-30.0), None));
+            assert_eq!(
+                (arguments.columns, arguments.camera.azimuth, arguments.style.width),
+                (Some(3), Some(-30.0), None)
+            );
             assert!(arguments.labels.is_empty() && !arguments.accuracy);
         }
         command => panic!("another command: {command:?}"),
@@ -173,4 +176,34 @@ fn services_may_be_at_endpoints_of_their_own() {
     let cli = parse(&[]).expect("right use");
     assert!(cli.trainer_endpoint.is_none() && cli.renderer_endpoint.is_none());
     assert_eq!(parse(&["--trainer-endpoint", "t:1"]).expect_err("wrong use").exit_code(), 2);
+}
+
+#[test]
+fn a_figure_has_a_name_and_a_number() {
+    let figure = |word: &'static str| Cli::try_parse_from(["relief", "figure", word, "--out", "f.svg"]);
+    for (number, name) in [("fig8", "interpolation"), ("fig11", "minima-2d"), ("fig19", "paths"), ("fig7", "convexity")]
+    {
+        let names = [number, name].map(|word| match figure(word).expect("right use").command {
+            Command::Figure(arguments) => arguments.name,
+            command => panic!("another command: {command:?}"),
+        });
+        assert!(names[0].is_some() && names[0] == names[1], "{name}");
+    }
+    assert_eq!(figure("fig99").expect_err("no such figure").exit_code(), 2);
+    assert!(Cli::try_parse_from(["relief", "figure"]).is_ok());
+}
+
+#[test]
+fn panels_may_be_of_any_kind() {
+    let arguments =
+        ["relief", "plot", "panels", "surfaces/a,trajectories/b,runs/c", "--shared-scale", "--out", "f.png"];
+    match Cli::try_parse_from(arguments).expect("right use").command {
+        Command::Plot(PlotCommand::Panels(arguments)) => {
+            assert_eq!(arguments.names.len(), 3);
+            assert!(arguments.shared_scale && arguments.titles.is_empty());
+        }
+        command => panic!("another command: {command:?}"),
+    }
+    let wrong = ["relief", "plot", "panels", "a", "--out", "f.png"];
+    assert_eq!(Cli::try_parse_from(wrong).expect_err("no collection").exit_code(), 2);
 }

@@ -10,7 +10,8 @@ use relief_core::{
 
 use super::NumericArguments;
 use super::number::{decimal, whole};
-use super::surface::{PlotFile, PlotPalette, PlotTheme, Splits};
+use super::style::{LossArguments, PlotFile, StyleArguments};
+use super::surface::Splits;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrajectoryCommand {
@@ -205,27 +206,13 @@ pub(crate) struct PlotTrajectoryArguments {
     /// Which losses: train or test; those of the trajectory's own split unless given
     #[arg(long)]
     pub(crate) split: Option<Split>,
-    /// Draw the logarithm of the loss
-    #[arg(long)]
-    pub(crate) log: bool,
     /// The text above the picture; the network and the paths unless given
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(crate) title: String,
-    /// Background and text
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) theme: PlotTheme,
-    /// Which colours stand for losses; all are told apart with any colour vision
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) palette: PlotPalette,
-    /// The width in pixels, 1 to 8192, of a GIF 2048 at most; 96 pixels make an inch. [default: 640]
-    #[arg(long, value_name = "PIXELS", value_parser = whole(1..=8192_u32))]
-    pub(crate) width: Option<u32>,
-    /// The dots of a PNG to the inch, 10 to 960. [default: 192]
-    #[arg(long, value_name = "DOTS", value_parser = decimal)]
-    pub(crate) dpi: Option<f64>,
-    /// Clip greater losses at this one; unless given, only a linear scale that a few outliers would flatten is clipped
-    #[arg(long, value_name = "LOSS", allow_negative_numbers = true, value_parser = decimal)]
-    pub(crate) loss_max: Option<f64>,
+    #[command(flatten)]
+    pub(crate) losses: LossArguments,
+    #[command(flatten)]
+    pub(crate) style: StyleArguments,
     /// The file to write: .svg, .png, .pdf, .html (interactive), or .gif (the paths grow)
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PlotFile,
