@@ -87,7 +87,8 @@
   }
   stage.addEventListener("pointermove", point);
   stage.addEventListener("pointerdown", point);
-  stage.addEventListener("pointerleave", hide);
+  // A finger leaves when it is lifted; what it pointed at is still to be read.
+  stage.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") hide(); });
   stage.addEventListener("keydown", (event) => {
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     if (event.key === "Escape") hide();

@@ -373,6 +373,8 @@
 
   // --- Pointer, wheel, touch and keys.
   const pointers = new Map();
+  // Where a finger went down that has not moved since: lifted, it points.
+  let tapped = null;
   const bounded = (value, lo, hi) => Math.min(hi, Math.max(lo, value));
   let waiting = false;
   function redraw() {
@@ -400,6 +402,7 @@
   stage.addEventListener("pointerdown", (event) => {
     stage.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, inside(event));
+    tapped = event.pointerType === "touch" && pointers.size === 1 ? inside(event) : null;
     tip.style.display = "none";
     hover = null;
   });
@@ -411,15 +414,29 @@
       return;
     }
     const was = pointers.get(event.pointerId);
+    if (tapped && Math.hypot(now[0] - tapped[0], now[1] - tapped[1]) > 6) tapped = null;
     const apart = pointers.size === 2 ? spread() : 0;
     pointers.set(event.pointerId, now);
     if (pointers.size === 2) zoom(spread() / Math.max(1, apart));
     else if (pointers.size === 1) turn((now[0] - was[0]) * 0.4, (now[1] - was[1]) * 0.4);
   });
   for (const kind of ["pointerup", "pointercancel"]) {
-    stage.addEventListener(kind, (event) => pointers.delete(event.pointerId));
+    stage.addEventListener(kind, (event) => {
+      pointers.delete(event.pointerId);
+      if (tapped && kind === "pointerup") {
+        point(...tapped);
+        redraw();
+      }
+      tapped = null;
+    });
   }
-  stage.addEventListener("pointerleave", () => { hover = null; tip.style.display = "none"; redraw(); });
+  stage.addEventListener("pointerleave", (event) => {
+    // A finger leaves when it is lifted; what it pointed at is still to be read.
+    if (event.pointerType === "touch") return;
+    hover = null;
+    tip.style.display = "none";
+    redraw();
+  });
   stage.addEventListener("wheel", (event) => {
     event.preventDefault();
     zoom(Math.exp(-event.deltaY * 0.0015));

@@ -81,6 +81,11 @@ pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     filled.map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
 }
 
+/// Returns a number to six significant digits: a product such as 0.05 times 0.1 as it is meant.
+pub(crate) fn rounded(value: f64) -> String {
+    format!("{value:.5e}").parse::<f64>().map_or_else(|_| value.to_string(), |value| value.to_string())
+}
+
 /// Returns numbers separated by commas.
 pub(crate) fn numbers(values: &[f64]) -> String {
     values.iter().map(|value| format!("{value:.4}")).collect::<Vec<_>>().join(",")
@@ -95,6 +100,11 @@ mod tests {
         let rows = [vec!["a".to_owned(), "5".to_owned(), "x".to_owned()], vec!["long".to_owned(), "-12.5".to_owned()]];
         assert_eq!(table(&["NAME", "VALUE", "NOTE"], &rows), "NAME  VALUE  NOTE\na         5  x\nlong  -12.5\n");
         assert_eq!(table(&["NAME", "VALUE"], &[]), "NAME  VALUE\n");
+    }
+
+    #[test]
+    fn products_are_rounded_to_what_is_meant() {
+        assert_eq!([0.05 * 0.1, 0.1, 1234.5, 0.0].map(rounded), ["0.005", "0.1", "1234.5", "0"]);
     }
 
     #[test]

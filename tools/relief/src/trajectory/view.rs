@@ -207,7 +207,9 @@ fn stop_table(paths: &[Path], stops: &[Stop]) -> String {
     let number = |number: Option<f64>| number.map(|number| format!("{number:.4}")).unwrap_or_default();
     let row = |stop: &Stop| {
         let path = paths.get(stop.path as usize).map(|path| path.name.clone()).unwrap_or_default();
-        let rate = stop.learning_rate.map(|rate| format!("{rate}{}", if stop.is_drop { " (falls)" } else { "" }));
+        let rate = stop
+            .learning_rate
+            .map(|rate| format!("{}{}", output::rounded(rate), if stop.is_drop { " (falls)" } else { "" }));
         vec![
             path,
             stop.checkpoint.clone(),
