@@ -13,7 +13,7 @@ use super::kernel::memory::Buffer;
 use super::kernel::path::Path;
 use super::kernel::pointwise::Joint;
 use super::kernel::window::{Depthwise, Windows};
-use super::kernel::winograd::Winograd;
+use super::kernel::winograd::{Form, Winograd};
 use super::layout::{Border, Place};
 use super::pack::{Recipe, Target};
 use storage::Storage;
@@ -243,7 +243,14 @@ impl Plan {
         let n_lanes = output.n_blocks() * lanes;
         match kernel {
             Kernel::Winograd => {
-                let planned = Winograd::new(path, window.padding, places, residual, n_images);
+                let planned = Winograd::new(
+                    path,
+                    Form::of(output.dims[1], output.dims[2]),
+                    window.padding,
+                    places,
+                    residual,
+                    n_images,
+                );
                 self.n_scratch = self.n_scratch.max(planned.n_scratch());
                 let recipe = Recipe::conv(conv, shape, Target::Winograd, planned.n_weights(), n_lanes);
                 StepOp::Winograd(planned, self.recipe(recipe))
@@ -261,7 +268,7 @@ impl Plan {
             }
             Kernel::Direct => {
                 let (groups, n_weights) = match conv.groups {
-                    1 => direct::dense_groups(output.n_blocks(), input.dims[0], n_taps, lanes),
+                    1 => direct::dense_groups(output.n_blocks(), input.dims[0], n_taps, path),
                     n_groups => split_groups(n_groups, &input, &output, n_taps, lanes),
                 };
                 let target = Target::Direct { groups: groups.clone(), lanes, n_groups: conv.groups };
@@ -346,10 +353,11 @@ fn border_of(draft: &Draft, step: &DraftStep, algorithm: Algorithm) -> Border {
     let ([_, height, width], [_, n_rows, n_columns]) = (draft.values[step.inputs[0]], draft.values[step.output]);
     let Window { kernel, stride, padding, dilation } = conv.window;
     let is_winograd = kernel_of(draft, step, algorithm) == Kernel::Winograd;
+    let form = Form::of(n_rows, n_columns);
     // How far the last window, or the last tile, reaches beyond the image.
     let beyond = |axis: usize, n_outputs: usize, size: usize| {
         let end = match is_winograd {
-            true => n_outputs.next_multiple_of(2) + 2,
+            true => n_outputs.next_multiple_of(form.n_outputs()) + kernel[axis] - 1,
             false => (n_outputs - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1,
         };
         end.saturating_sub(padding[axis] + size)

@@ -10,3 +10,4 @@ mod network;
 mod nonfinite;
 mod random;
 mod reference;
+mod winograd;

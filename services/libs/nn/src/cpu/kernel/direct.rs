@@ -13,6 +13,10 @@ const LONG_RUN: usize = 4;
 /// The most pixels of a tile, and the most runs.
 const MAX_PIXELS: usize = 16;
 const MAX_RUNS: usize = 8;
+/// The runs of any tile divide this.
+const ALL_RUNS: usize = 24;
+/// Values of the input that should stay in the processor's second cache while all groups read them, beside the weights.
+const CHUNK_VALUES: usize = 1 << 15;
 
 /// The window of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub(crate) struct Direct {
     taps: Vec<usize>,
     runs: Vec<Run>,
     n_runs_per_image: usize,
+    /// The runs that one group after the other computes, before the next runs.
+    chunk: usize,
     run_len: usize,
     input: Place,
     output: Place,
@@ -96,15 +102,12 @@ pub(crate) struct Operands<'a> {
 
 /// The groups of `n_blocks` blocks of output channels, all of which read all `n_inputs` channels, and the number of their
 /// weights.
-pub(crate) fn dense_groups(n_blocks: usize, n_inputs: usize, n_taps: usize, lanes: usize) -> (Vec<Group>, usize) {
+pub(crate) fn dense_groups(n_blocks: usize, n_inputs: usize, n_taps: usize, path: Path) -> (Vec<Group>, usize) {
     let (mut groups, mut block, mut weights) = (Vec::new(), 0, 0);
     while block < n_blocks {
-        let n = match n_blocks - block {
-            4 => 2,
-            rest => rest.min(3),
-        };
+        let n = path.blocks_together(n_blocks - block);
         groups.push(Group { block, n_blocks: n, input_block: 0, n_inputs, weights });
-        weights += n_taps * n_inputs * n * lanes;
+        weights += n_taps * n_inputs * n * path.lanes();
         block += n;
     }
     (groups, weights)
@@ -167,12 +170,14 @@ impl Direct {
             residual: residual.map_or(0, |place| last(|run| run.residual) + reach(&place)),
             output: last(|run| run.output) + reach(&output),
         };
+        let values_of_run = run_len * window.stride[0] * window.stride[1] * input.dims[0];
         Self {
             path,
             groups,
             taps,
             runs,
             n_runs_per_image,
+            chunk: (CHUNK_VALUES / values_of_run.max(1)).next_multiple_of(ALL_RUNS).max(ALL_RUNS),
             run_len,
             input,
             output,
@@ -225,16 +230,19 @@ unsafe fn body<V: Vector>(
 ) {
     let n_runs = n_images * conv.n_runs_per_image;
     let step = conv.input_step / conv.input.pixel;
-    for group in &conv.groups {
-        // SAFETY: as for this function; the constants are those of the input and the runs.
-        unsafe {
-            match (conv.input.pixel, conv.run_len, step) {
-                (1, 1, _) => blocks::<V, 1, 1, true>(conv, group, n_runs, input, operands, output),
-                (1, _, 1) => blocks::<V, LONG_RUN, 1, true>(conv, group, n_runs, input, operands, output),
-                (1, _, _) => blocks::<V, LONG_RUN, 2, true>(conv, group, n_runs, input, operands, output),
-                (_, 1, _) => blocks::<V, 1, 1, false>(conv, group, n_runs, input, operands, output),
-                (_, _, 1) => blocks::<V, LONG_RUN, 1, false>(conv, group, n_runs, input, operands, output),
-                (_, _, _) => blocks::<V, LONG_RUN, 2, false>(conv, group, n_runs, input, operands, output),
+    for first in (0..n_runs).step_by(conv.chunk) {
+        let runs = [first, n_runs.min(first + conv.chunk)];
+        for group in &conv.groups {
+            // SAFETY: as for this function; the constants are those of the input and the runs.
+            unsafe {
+                match (conv.input.pixel, conv.run_len, step) {
+                    (1, 1, _) => blocks::<V, 1, 1, true>(conv, group, runs, input, operands, output),
+                    (1, _, 1) => blocks::<V, LONG_RUN, 1, true>(conv, group, runs, input, operands, output),
+                    (1, _, _) => blocks::<V, LONG_RUN, 2, true>(conv, group, runs, input, operands, output),
+                    (_, 1, _) => blocks::<V, 1, 1, false>(conv, group, runs, input, operands, output),
+                    (_, _, 1) => blocks::<V, LONG_RUN, 1, false>(conv, group, runs, input, operands, output),
+                    (_, _, _) => blocks::<V, LONG_RUN, 2, false>(conv, group, runs, input, operands, output),
+                }
             }
         }
     }
@@ -247,7 +255,7 @@ unsafe fn body<V: Vector>(
 unsafe fn blocks<V: Vector, const R: usize, const S: usize, const PLANAR: bool>(
     conv: &Direct,
     group: &Group,
-    n_runs: usize,
+    runs: [usize; 2],
     input: *const f32,
     operands: &Operands<'_>,
     output: *mut f32,
@@ -255,9 +263,9 @@ unsafe fn blocks<V: Vector, const R: usize, const S: usize, const PLANAR: bool>(
     // SAFETY: as for this function.
     unsafe {
         match group.n_blocks {
-            1 => tiles::<V, 1, R, S, PLANAR>(conv, group, n_runs, input, operands, output),
-            2 => tiles::<V, 2, R, S, PLANAR>(conv, group, n_runs, input, operands, output),
-            _ => tiles::<V, 3, R, S, PLANAR>(conv, group, n_runs, input, operands, output),
+            1 => tiles::<V, 1, R, S, PLANAR>(conv, group, runs, input, operands, output),
+            2 => tiles::<V, 2, R, S, PLANAR>(conv, group, runs, input, operands, output),
+            _ => tiles::<V, 3, R, S, PLANAR>(conv, group, runs, input, operands, output),
         }
     }
 }
@@ -274,14 +282,14 @@ const fn runs_per_tile<V: Vector>(n_blocks: usize, run_len: usize) -> usize {
 unsafe fn tiles<V: Vector, const N: usize, const R: usize, const S: usize, const PLANAR: bool>(
     conv: &Direct,
     group: &Group,
-    n_runs: usize,
+    runs: [usize; 2],
     input: *const f32,
     operands: &Operands<'_>,
     output: *mut f32,
 ) {
     let per_tile = runs_per_tile::<V>(N, R);
     // SAFETY: offsets are those of the runs, taps and groups that the extents were computed from; the runs end in so many
-    // copies of the last that every tile that begins before `n_runs` is full.
+    // copies of the last that every tile that begins before them is full.
     unsafe {
         let weights = operands.weights.as_ptr().add(group.weights);
         let bias = operands.bias.as_ptr().add(group.block * V::LANES);
@@ -291,8 +299,8 @@ unsafe fn tiles<V: Vector, const N: usize, const R: usize, const S: usize, const
         let step = if PLANAR { S } else { S * V::LANES };
         let channel = if PLANAR { conv.input.channel } else { 1 };
         let [low, high] = operands.bounds.map(|bound| V::splat(bound));
-        let mut idx = 0;
-        while idx < n_runs {
+        let [mut idx, end] = runs;
+        while idx < end {
             let runs = conv.runs.get_unchecked(idx..idx + per_tile);
             let mut sums = [[V::splat(0.0); MAX_PIXELS]; N];
             for n in 0..N {

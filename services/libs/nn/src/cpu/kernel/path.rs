@@ -98,6 +98,17 @@ impl Path {
         }
     }
 
+    /// How many of `rest` blocks of output channels a kernel computes together next: 1 to 3, such that sums, weights and
+    /// one input fit into the registers with one or two to spare, or compilers put some of the sums into memory.
+    pub(crate) fn blocks_together(self, rest: usize) -> usize {
+        let most = match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => 2,
+            _ => 3,
+        };
+        if rest == 4 { 2 } else { rest.min(most) }
+    }
+
     /// The word in flags and numeric classes.
     #[must_use]
     pub fn as_str(self) -> &'static str {

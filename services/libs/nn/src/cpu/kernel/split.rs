@@ -27,6 +27,7 @@ macro_rules! delegate {
 unsafe impl Vector for SplitBf16 {
     const LANES: usize = Avx512::LANES;
     const RUNS: [usize; 3] = Avx512::RUNS;
+    const TILES: [usize; 3] = Avx512::TILES;
 
     delegate! {
         add(other);

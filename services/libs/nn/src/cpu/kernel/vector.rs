@@ -14,6 +14,8 @@ pub(crate) unsafe trait Vector: Copy {
     /// The runs of pixels that a tile of a convolution has with 1, 2 and 3 vectors of output channels, so that sums,
     /// weights and one input fit into the registers.
     const RUNS: [usize; 3];
+    /// The tiles of Winograd's transform that are multiplied together with 1, 2 and 3 vectors of output channels.
+    const TILES: [usize; 3];
 
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
@@ -36,6 +38,9 @@ pub(crate) unsafe trait Vector: Copy {
         // SAFETY: the caller's promise.
         unsafe { self.store(to) }
     }
+    /// Asks for the cache line of an address, which need not be one that may be read.
+    #[inline(always)]
+    fn prefetch(_: *const f32) {}
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
@@ -80,6 +85,7 @@ mod x86 {
     unsafe impl Vector for Avx512 {
         const LANES: usize = 16;
         const RUNS: [usize; 3] = [4, 3, 2];
+        const TILES: [usize; 3] = [16, 8, 8];
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
@@ -94,6 +100,12 @@ mod x86 {
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
             unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        fn prefetch(from: *const f32) {
+            // SAFETY: the instruction never faults, and every processor of this architecture has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
         }
 
         #[inline(always)]
@@ -150,6 +162,7 @@ mod x86 {
     unsafe impl Vector for Avx2 {
         const LANES: usize = 8;
         const RUNS: [usize; 3] = [2, 1, 1];
+        const TILES: [usize; 3] = [12, 6, 4];
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
@@ -164,6 +177,12 @@ mod x86 {
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
             unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        fn prefetch(from: *const f32) {
+            // SAFETY: the instruction never faults, and every processor of this architecture has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
         }
 
         #[inline(always)]
@@ -231,6 +250,7 @@ impl Portable {
 unsafe impl Vector for Portable {
     const LANES: usize = 8;
     const RUNS: [usize; 3] = [1, 1, 1];
+    const TILES: [usize; 3] = [4, 4, 4];
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {

@@ -9,7 +9,7 @@ use crate::cpu::Path;
 use crate::cpu::kernel::direct::{Direct, Group, Operands, Window, dense_groups};
 use crate::cpu::kernel::pointwise::{self, Affine, Joint};
 use crate::cpu::kernel::window::{self, Depthwise, Summary, Windows};
-use crate::cpu::kernel::winograd::Winograd;
+use crate::cpu::kernel::winograd::{Form, Winograd};
 use crate::cpu::layout::{Border, Place};
 
 /// More images than one, so that the last begins somewhere.
@@ -154,7 +154,7 @@ fn direct_convolutions_need_exactly_what_they_touch() {
                 let output = Place::blocked([n_outputs, height, width], Border::default(), path);
                 let residual = has_residual.then(|| Place::blocked(output.dims, BORDER, path));
                 let n_taps = window.kernel[0] * window.kernel[1];
-                let (groups, n_weights) = dense_groups(output.n_blocks(), n_inputs, n_taps, path.lanes());
+                let (groups, n_weights) = dense_groups(output.n_blocks(), n_inputs, n_taps, path);
                 let conv = Direct::new(path, &window, groups, [input, output], residual, N_IMAGES);
                 let [row, column] = last_entry(&window, &output);
                 let channel = match is_planar {
@@ -201,29 +201,45 @@ fn groups_of_direct_convolutions_read_no_channels_behind_their_own() {
 #[test]
 fn winograd_convolutions_need_exactly_what_they_touch() {
     for path in Path::all() {
-        for ([height, width], has_residual) in [([5, 6], true), ([2, 2], false), ([1, 7], true), ([4, 3], false)] {
-            for (n_inputs, n_outputs) in [(8, 5), (17, 49), (65, 16)] {
-                // Asymmetric: a zero less at the bottom than at the top.
-                let input = Place::blocked([n_inputs, height + 1, width + 1], BORDER, path);
-                let output = Place::blocked([n_outputs, height, width], BORDER, path);
-                let residual = has_residual.then(|| Place::blocked(output.dims, Border::default(), path));
-                let conv = Winograd::new(path, [1, 1], [input, output], residual, N_IMAGES);
-                let [row, column] = [height, width].map(|size| (size.next_multiple_of(2) - 2 - 1 + 3) as isize);
-                let n_lanes = output.n_blocks() * path.lanes();
-                let n_weights = 16 * n_inputs * n_lanes;
-                let call = Call {
-                    inputs: conv_lens(end_at(&input, row, column), n_weights, n_lanes, residual.as_ref()),
-                    output: last_end(&output),
-                    scratch: conv.n_scratch(),
-                    place: output,
-                    run: &|inputs, output, scratch| {
-                        conv.run(N_IMAGES, inputs[0], operands(inputs), scratch, output);
-                    },
-                };
-                call.check(&format!("{} {height} x {width}, {n_inputs} {n_outputs}", path.as_str()));
+        for form in [Form::Two, Form::Four] {
+            for (dims, has_residual) in
+                [([5, 6], true), ([2, 2], false), ([1, 7], true), ([4, 3], false), ([8, 9], true)]
+            {
+                for (n_inputs, n_outputs) in [(8, 5), (17, 49), (65, 16)] {
+                    check_winograd(path, form, dims, has_residual, [n_inputs, n_outputs]);
+                }
             }
         }
     }
+}
+
+fn check_winograd(
+    path: Path,
+    form: Form,
+    [height, width]: [usize; 2],
+    has_residual: bool,
+    [n_inputs, n_outputs]: [usize; 2],
+) {
+    // Asymmetric: a zero less at the bottom than at the top.
+    let input = Place::blocked([n_inputs, height + 1, width + 1], BORDER, path);
+    let output = Place::blocked([n_outputs, height, width], BORDER, path);
+    let residual = has_residual.then(|| Place::blocked(output.dims, Border::default(), path));
+    let conv = Winograd::new(path, form, [1, 1], [input, output], residual, N_IMAGES);
+    let side = form.n_outputs();
+    // The last input of the last tile, which begins in front of the image.
+    let [row, column] = [height, width].map(|size| (size.next_multiple_of(side) - side - 1 + side + 1) as isize);
+    let n_lanes = output.n_blocks() * path.lanes();
+    let n_weights = (side + 2) * (side + 2) * n_inputs * n_lanes;
+    let call = Call {
+        inputs: conv_lens(end_at(&input, row, column), n_weights, n_lanes, residual.as_ref()),
+        output: last_end(&output),
+        scratch: conv.n_scratch(),
+        place: output,
+        run: &|inputs, output, scratch| {
+            conv.run(N_IMAGES, inputs[0], operands(inputs), scratch, output);
+        },
+    };
+    call.check(&format!("{} {form:?} {height} x {width}, {n_inputs} {n_outputs}", path.as_str()));
 }
 
 #[test]
@@ -312,9 +328,9 @@ fn more_images_than_planned_are_refused() {
     let path = Path::all()[0];
     let (window, _) = windows()[0];
     let place = Place::blocked([8, 5, 6], BORDER, path);
-    let (groups, n_weights) = dense_groups(place.n_blocks(), 8, 9, path.lanes());
+    let (groups, n_weights) = dense_groups(place.n_blocks(), 8, 9, path);
     let direct = Direct::new(path, &window, groups, [place, place], None, 1);
-    let winograd = Winograd::new(path, [1, 1], [place, place], None, 1);
+    let winograd = Winograd::new(path, Form::Two, [1, 1], [place, place], None, 1);
     let (values, weights) = (vec![0.0; 4 * place.image], vec![0.0; n_weights * 2]);
     let operands = Operands { weights: &weights, bias: &weights, residual: None, bounds: UNBOUNDED };
     let run = |run: &mut dyn FnMut(&mut [f32])| catch_unwind(AssertUnwindSafe(|| run(&mut vec![0.0; 4 * place.image])));
