@@ -77,9 +77,7 @@ impl Plan {
                 pointwise::affine(self.path, [from, to], n_images, values(&inputs[0]), affine, &mut output);
             }
             StepOp::Activate(activation) => {
-                for_rows([from, to], n_images, values(&inputs[0]), &mut output, |input, output| {
-                    activate(*activation, to.encoding, input, output);
-                });
+                activate(*activation, [from, to], n_images, values(&inputs[0]), &mut output);
             }
             StepOp::Join(joint) => {
                 let (places, values) = ([from, &inputs[1].place, to], [values(&inputs[0]), values(&inputs[1])]);
@@ -121,14 +119,14 @@ fn load(place: &Place, images: &[f32], values: &mut [f32]) {
     let [channels, height, width] = place.dims;
     for (image, pixels) in images.chunks_exact(channels * height * width).enumerate() {
         for (channel, plane) in pixels.chunks_exact(height * width).enumerate() {
-            let offset = offset_of(place, channel);
+            let (offset, halves) = (offset_of(place, channel), place.halves(channel / place.lanes));
             for (row, pixels) in plane.chunks_exact(width).enumerate() {
                 let first = place.at(image, row as isize, 0) + offset;
                 if place.pixel == 1 {
                     values[first..first + width].copy_from_slice(pixels);
                 } else {
-                    for (value, pixel) in values[first..].iter_mut().step_by(place.pixel).zip(pixels) {
-                        *value = place.encoding.encode(*pixel);
+                    for (column, pixel) in pixels.iter().enumerate() {
+                        halves.set(values, first + column * place.pixel, place.encoding.encode(*pixel));
                     }
                 }
             }
@@ -141,11 +139,11 @@ fn unload(place: &Place, values: &[f32], images: &mut [f32]) {
     let [channels, height, width] = place.dims;
     for (image, pixels) in images.chunks_exact_mut(channels * height * width).enumerate() {
         for (channel, plane) in pixels.chunks_exact_mut(height * width).enumerate() {
-            let offset = offset_of(place, channel);
+            let (offset, halves) = (offset_of(place, channel), place.halves(channel / place.lanes));
             for (row, pixels) in plane.chunks_exact_mut(width).enumerate() {
                 let first = place.at(image, row as isize, 0) + offset;
-                for (pixel, value) in pixels.iter_mut().zip(values[first..].iter().step_by(place.pixel)) {
-                    *pixel = place.encoding.decode(*value);
+                for (column, pixel) in pixels.iter_mut().enumerate() {
+                    *pixel = place.encoding.decode(halves.get(values, first + column * place.pixel));
                 }
             }
         }
@@ -157,39 +155,24 @@ fn offset_of(place: &Place, channel: usize) -> usize {
     channel / place.lanes * place.block + channel % place.lanes * place.channel
 }
 
-/// Calls `function` for every row of every block with its values in `input` and in `output`.
-fn for_rows(
-    [from, to]: [&Place; 2],
-    n_images: usize,
-    input: &[f32],
-    output: &mut [f32],
-    mut function: impl FnMut(&[f32], &mut [f32]),
-) {
+/// Applies `activation` to every value.
+fn activate(activation: Activation, [from, to]: [&Place; 2], n_images: usize, input: &[f32], output: &mut [f32]) {
     let [_, height, width] = to.dims;
     for image in 0..n_images {
         for block in 0..to.n_blocks() {
             for row in 0..height {
-                let at = |place: &Place| {
-                    let first = place.at(image, row as isize, 0) + block * place.block;
-                    first..first + width * place.pixel
-                };
-                function(&input[at(from)], &mut output[at(to)]);
-            }
-        }
-    }
-}
-
-/// Applies `activation` to values that are written in `encoding`.
-fn activate(activation: Activation, encoding: Encoding, input: &[f32], output: &mut [f32]) {
-    match encoding {
-        Encoding::F32 => activation.apply(input, output),
-        Encoding::SplitBf16 => {
-            const LEN: usize = 16;
-            let (mut arguments, mut results) = ([0.0; LEN], [0.0; LEN]);
-            for (input, output) in input.chunks(LEN).zip(output.chunks_mut(LEN)) {
-                arguments.iter_mut().zip(input).for_each(|(value, word)| *value = encoding.decode(*word));
-                activation.apply(&arguments, &mut results);
-                output.iter_mut().zip(results).for_each(|(word, value)| *word = encoding.encode(value));
+                let at = |place: &Place| place.at(image, row as isize, 0) + block * place.block;
+                let len = width * to.pixel;
+                if to.encoding == Encoding::F32 {
+                    activation.apply(&input[at(from)..at(from) + len], &mut output[at(to)..at(to) + len]);
+                } else {
+                    for idx in 0..len {
+                        let value = from.encoding.decode(from.halves(block).get(input, at(from) + idx));
+                        let mut result = [0.0];
+                        activation.apply(&[value], &mut result);
+                        to.halves(block).set(output, at(to) + idx, to.encoding.encode(result[0]));
+                    }
+                }
             }
         }
     }
@@ -201,11 +184,13 @@ fn copy([from, to]: [&Place; 2], first: usize, n_images: usize, input: &[f32], o
     for image in 0..n_images {
         for channel in 0..channels {
             let (source, target) = (offset_of(from, channel), offset_of(to, first + channel));
+            let halves = [from.halves(channel / from.lanes), to.halves((first + channel) / to.lanes)];
             for row in 0..height {
                 let from_row = from.at(image, row as isize, 0) + source;
                 let to_row = to.at(image, row as isize, 0) + target;
                 for column in 0..width {
-                    output[to_row + column * to.pixel] = input[from_row + column * from.pixel];
+                    let word = halves[0].get(input, from_row + column * from.pixel);
+                    halves[1].set(output, to_row + column * to.pixel, word);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Where values lie in memory.
 
-use super::encoding::Encoding;
+use super::encoding::{Encoding, Halves};
 use super::kernel::path::Path;
 
 /// Where a value of several images lies in a buffer: channels in blocks of as many as a vector has lanes, each block an
@@ -47,8 +47,14 @@ impl Border {
     }
 }
 
+/// Whether a value of `dims` has one pixel.
+pub(crate) fn is_vector([_, height, width]: [usize; 3]) -> bool {
+    height * width == 1
+}
+
 impl Place {
-    /// A value of `dims` alone in its buffer, in blocks.
+    /// A value of `dims` alone in its buffer, in blocks. Vectors stay float32: no mean over pixels would cancel what an
+    /// encoding rounds off.
     pub(crate) fn blocked(dims: [usize; 3], border: Border, path: Path) -> Self {
         let [channels, height, width] = dims;
         let lanes = path.lanes();
@@ -64,7 +70,7 @@ impl Place {
             pixel: lanes,
             channel: 1,
             border,
-            encoding: path.encoding(),
+            encoding: if is_vector(dims) { Encoding::F32 } else { path.encoding() },
         }
     }
 
@@ -102,6 +108,16 @@ impl Place {
     /// The number of blocks.
     pub(crate) fn n_blocks(&self) -> usize {
         self.dims[0].div_ceil(self.lanes)
+    }
+
+    /// Where the halves of a block's values lie: each block with an even number and the next one exchange theirs.
+    pub(crate) fn halves(&self, block: usize) -> Halves {
+        match self.encoding {
+            Encoding::SplitBf16 if block % 2 == 1 => Halves::Upper(self.block),
+            Encoding::SplitBf16 if block + 1 < self.n_blocks() => Halves::Lower(self.block),
+            Encoding::SplitBf16 => Halves::Own,
+            Encoding::F32 => Halves::None,
+        }
     }
 
     /// The offset of a pixel of the first block, which may lie in the border.
@@ -158,11 +174,14 @@ pub(crate) fn clear_absent_lanes(place: &Place, values: &mut [f32], n_images: us
         return;
     }
     let last = place.n_blocks() - 1;
+    let halves = place.halves(last);
     for image in 0..n_images {
         for row in 0..height {
             let first = place.at(image, row as isize, 0) + last * place.block;
-            for pixel in values[first..].chunks_mut(place.pixel).take(width) {
-                pixel[channels - last * place.lanes..place.lanes].fill(0.0);
+            for column in 0..width {
+                for lane in channels - last * place.lanes..place.lanes {
+                    halves.set(values, first + column * place.pixel + lane, 0.0);
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use super::kernel::path::Path;
 use super::kernel::pointwise::Joint;
 use super::kernel::window::{Depthwise, Windows};
 use super::kernel::winograd::{Form, Winograd};
-use super::layout::{Border, Place};
+use super::layout::{Border, Place, is_vector};
 use super::pack::{Recipe, Target};
 use storage::Storage;
 
@@ -26,7 +26,8 @@ pub(crate) enum Algorithm {
     /// As they are defined: infinities arise only where they are due.
     Direct,
     /// As products of matrices, with values and weights that are sums of two bfloat16, by the instructions of
-    /// [`Path::amx`]. What is not finite does not become finite, but an infinity may become NaN.
+    /// [`Path::amx`]; values of one pixel are float32. What is not finite does not become finite, but an infinity may
+    /// become NaN.
     SplitBf16,
     /// As [`Self::SplitBf16`], but with weights that are rounded to one bfloat16; values are sums of two all the same.
     Bf16,
@@ -127,7 +128,7 @@ impl Plan {
     pub(crate) fn new(graph: &Graph, path: Path, algorithm: Algorithm) -> Result<Self, Unsupported> {
         let draft = Draft::of(graph)?;
         let path = path_of(path, algorithm);
-        let storage = store(&draft, path, algorithm);
+        let storage = Storage::of(&draft, path, |step| border_of(&draft, step, algorithm));
         let per_image: usize = storage.slots.iter().sum();
         let n_parameters: usize = graph.parameters().iter().map(Parameter::n_values).sum();
         let least = if n_parameters > LARGE_NETWORK { LARGE_NETWORK_IMAGES } else { 1 };
@@ -147,7 +148,7 @@ impl Plan {
     ) -> Result<Self, Unsupported> {
         let draft = Draft::of(graph)?;
         let path = path_of(path, algorithm);
-        let storage = store(&draft, path, algorithm);
+        let storage = Storage::of(&draft, path, |step| border_of(&draft, step, algorithm));
         Ok(Self::with_images(&draft, storage, path, algorithm, n_images))
     }
 
@@ -315,18 +316,6 @@ fn path_of(path: Path, algorithm: Algorithm) -> Path {
     }
 }
 
-/// Places the values of `draft`.
-fn store(draft: &Draft, path: Path, algorithm: Algorithm) -> Storage {
-    let mut storage = Storage::of(draft, path, |step| border_of(draft, step, algorithm));
-    // Logits keep all their digits, unless something reads them or another kernel writes them.
-    let is_read = draft.steps.iter().any(|step| step.inputs.contains(&draft.output));
-    let is_matrix = |step: &DraftStep| matches!(kernel_of(draft, step, algorithm), Kernel::Amx(_));
-    if !is_read && draft.steps.iter().any(|step| step.output == draft.output && is_matrix(step)) {
-        storage.encode(draft.output, Encoding::F32);
-    }
-    storage
-}
-
 /// The kernel of the convolution that `step` is.
 fn kernel_of(draft: &Draft, step: &DraftStep, algorithm: Algorithm) -> Kernel {
     let DraftOp::Conv(conv) = &step.op else { return Kernel::Direct };
@@ -337,8 +326,9 @@ fn kernel_of(draft: &Draft, step: &DraftStep, algorithm: Algorithm) -> Kernel {
     }
     let is_small = kernel == [3, 3] && stride == [1, 1] && dilation == [1, 1] && conv.groups == 1;
     let is_large = input[0] >= MIN_WINOGRAD_CHANNELS && output[1].min(output[2]) > 1 && step.inputs[0] != 0;
-    // The input of the network may lie channel by channel.
-    let is_matrix = conv.groups == 1 && step.inputs[0] != 0;
+    // The input of the network may lie channel by channel; vectors are not encoded.
+    let is_encoded = step.inputs[0] != 0 && !is_vector(input) && (step.inputs.len() == 1 || !is_vector(output));
+    let is_matrix = conv.groups == 1 && is_encoded;
     match algorithm {
         Algorithm::Fastest if is_small && is_large => Kernel::Winograd,
         Algorithm::SplitBf16 if is_matrix => Kernel::Amx(Precision::SplitBf16),

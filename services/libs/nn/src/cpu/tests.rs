@@ -5,6 +5,7 @@ mod bounds;
 mod builtin;
 mod drawn;
 mod folding;
+mod halves;
 mod miri;
 mod network;
 mod nonfinite;

@@ -158,7 +158,10 @@ impl Direct {
         let last_channel = groups.iter().map(|group| last_channel(group, &input)).max().unwrap_or(0);
         let n_blocks = groups.iter().map(|group| group.block + group.n_blocks).max().unwrap_or(0);
         let n_weights = |group: &Group| group.weights + taps.len() * group.n_inputs * group.n_blocks * lanes;
-        let reach = |place: &Place| (run_len - 1) * place.pixel + (n_blocks - 1) * place.block + lanes;
+        let reach = |place: &Place| {
+            let last_block = (n_blocks - 1) * place.block + place.halves(n_blocks - 1).reach();
+            (run_len - 1) * place.pixel + last_block + lanes
+        };
         let extents = Extents {
             input: last(|run| run.input)
                 + (run_len - 1) * input_step
@@ -212,10 +215,11 @@ impl Direct {
     }
 }
 
-/// The offset of the last channel that a group reads.
+/// The offset of the last channel that a group reads, or of its other half.
 fn last_channel(group: &Group, input: &Place) -> usize {
     let last = group.n_inputs.max(1) - 1;
-    (group.input_block + last / input.lanes) * input.block + last % input.lanes * input.channel
+    let block = group.input_block + last / input.lanes;
+    block * input.block + input.halves(block).reach() + last % input.lanes * input.channel
 }
 
 /// # Safety
@@ -321,6 +325,7 @@ unsafe fn tiles<V: Vector, const N: usize, const R: usize, const S: usize, const
                     for q in 0..per_tile {
                         x[q] = first_input.add(runs.get_unchecked(q).input as usize + *tap + block * conv.input.block);
                     }
+                    let halves = conv.input.halves(group.input_block + block);
                     for _ in 0..n_channels {
                         let mut factors = [V::splat(0.0); N];
                         for n in 0..N {
@@ -330,7 +335,7 @@ unsafe fn tiles<V: Vector, const N: usize, const R: usize, const S: usize, const
                             for r in 0..R {
                                 let from = x[q].add(r * step);
                                 // The network's input is as it comes.
-                                let value = if PLANAR { V::splat(*from) } else { V::splat_value(from) };
+                                let value = if PLANAR { V::splat(*from) } else { V::splat_value(from, halves) };
                                 for n in 0..N {
                                     let sum = &mut sums[n][q * R + r];
                                     *sum = value.mul_add(factors[n], *sum);
@@ -346,17 +351,21 @@ unsafe fn tiles<V: Vector, const N: usize, const R: usize, const S: usize, const
                     block += 1;
                 }
             }
+            // In memory from here on, lest loops over them that do not unroll keep the sums there all along.
+            let results = sums;
             for n in 0..N {
                 for q in 0..per_tile {
                     let run = runs.get_unchecked(q);
                     let to = output.add(run.output as usize + (group.block + n) * conv.output.block);
+                    let halves = conv.output.halves(group.block + n);
                     for r in 0..R {
-                        let mut value = sums[n][q * R + r];
+                        let mut value = results[n][q * R + r];
                         if let (Some(residual), Some(place)) = (operands.residual, &conv.residual) {
                             let offset = run.residual as usize + (group.block + n) * place.block + r * place.pixel;
-                            value = value.add(V::load_values(residual.as_ptr().add(offset)));
+                            let halves = place.halves(group.block + n);
+                            value = value.add(V::load_values(residual.as_ptr().add(offset), halves));
                         }
-                        value.at_least(low).at_most(high).store_values(to.add(r * conv.output.pixel));
+                        value.at_least(low).at_most(high).store_values(to.add(r * conv.output.pixel), halves);
                     }
                 }
             }

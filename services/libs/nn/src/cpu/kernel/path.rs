@@ -12,7 +12,7 @@ pub struct Path(Isa);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Isa {
-    /// Products of matrices of bfloat16 by AMX, and AVX-512 with BF16 for the rest.
+    /// Products of matrices of bfloat16 by AMX, and AVX-512 for the rest.
     #[cfg(target_arch = "x86_64")]
     Amx,
     /// AVX-512 F, BW, DQ and VL with FMA.
@@ -155,7 +155,7 @@ impl fmt::Display for Path {
 macro_rules! dispatch {
     ($path:expr, $body:ident, ($($arg:ident: $type:ty),* $(,)?)) => {{
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
         unsafe fn amx($($arg: $type),*) {
             // SAFETY: the caller's promise is the body's.
             unsafe { $body::<$crate::cpu::kernel::split::SplitBf16>($($arg),*) }

@@ -65,14 +65,15 @@ unsafe fn affine_body<V: Vector>(
             // SAFETY: as for this function.
             unsafe {
                 let [low, high] = affine.bounds.map(|bound| V::splat(bound));
+                let halves = [from, to].map(|place| place.halves(block));
                 let scale = V::load(affine.scales.as_ptr().add(block * V::LANES));
                 let shift = V::load(affine.shifts.as_ptr().add(block * V::LANES));
                 for row in 0..height {
                     let x = input.add(from.at(image, row as isize, 0) + block * from.block);
                     let y = output.add(to.at(image, row as isize, 0) + block * to.block);
                     for column in 0..width {
-                        let value = V::load_values(x.add(column * from.pixel)).mul_add(scale, shift);
-                        value.at_least(low).at_most(high).store_values(y.add(column * to.pixel));
+                        let value = V::load_values(x.add(column * from.pixel), halves[0]).mul_add(scale, shift);
+                        value.at_least(low).at_most(high).store_values(y.add(column * to.pixel), halves[1]);
                     }
                 }
             }
@@ -137,20 +138,21 @@ unsafe fn join_body<V: Vector>(
             // SAFETY: as for this function.
             unsafe {
                 let [low, high] = bounds.map(|bound| V::splat(bound));
+                let halves = [first, second, to].map(|place| place.halves(block));
                 for row in 0..height {
                     let a = inputs[0].add(first.at(image, row as isize, 0) + block * first.block);
                     let b = inputs[1].add(second.at(image, 0, 0) + row * second_row + block * second.block);
                     let y = output.add(to.at(image, row as isize, 0) + block * to.block);
                     for column in 0..width {
-                        let a = V::load_values(a.add(column * first.pixel));
-                        let b = V::load_values(b.add(column * second_pixel));
+                        let a = V::load_values(a.add(column * first.pixel), halves[0]);
+                        let b = V::load_values(b.add(column * second_pixel), halves[1]);
                         let value = match joint {
                             Joint::Add => a.add(b),
                             Joint::Sub => a.sub(b),
                             Joint::Mul => a.mul(b),
                             Joint::Div => a.div(b),
                         };
-                        value.at_least(low).at_most(high).store_values(y.add(column * to.pixel));
+                        value.at_least(low).at_most(high).store_values(y.add(column * to.pixel), halves[2]);
                     }
                 }
             }

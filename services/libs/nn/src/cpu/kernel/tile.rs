@@ -13,7 +13,7 @@ const ROW_BYTES: usize = 64;
 /// The tiles whose number of rows is set: all sums and first factors. The rest, second factors, have all rows.
 const N_LEFT: usize = 6;
 
-/// Whether this process may use tiles of bfloat16, and vectors of them.
+/// Whether this process may use tiles of bfloat16, and AVX-512.
 #[cfg(target_os = "linux")]
 pub(super) fn is_available() -> bool {
     static IS_AVAILABLE: OnceLock<bool> = OnceLock::new();
@@ -22,7 +22,6 @@ pub(super) fn is_available() -> bool {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512bf16")
             && is_x86_feature_detected!("fma");
         has_vectors && has_tiles() && is_permitted()
     })

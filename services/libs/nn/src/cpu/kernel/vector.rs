@@ -1,5 +1,7 @@
 //! Vectors of float32, each of the widths that kernels are built for.
 
+use crate::cpu::encoding::Halves;
+
 /// A vector of [`Vector::LANES`] float32.
 ///
 /// Arithmetic is that of IEEE 754 lane by lane. `at_least` and `at_most` keep NaN: where the vector has NaN, so has the
@@ -7,7 +9,8 @@
 ///
 /// # Safety
 /// Every method may only be called on a processor that has the instructions of the implementation; loads and stores only
-/// with a pointer to [`Vector::LANES`] values, of any alignment, and `splat_value` with a pointer to one.
+/// with a pointer to [`Vector::LANES`] values, of any alignment, and `splat_value` with a pointer to one; so it is with
+/// the other words that [`Halves`] says these have a half in.
 pub(crate) unsafe trait Vector: Copy {
     /// The number of values.
     const LANES: usize;
@@ -20,21 +23,25 @@ pub(crate) unsafe trait Vector: Copy {
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
-    /// One value of an image, in all lanes. Values may be encoded in memory, unlike parameters.
+    /// One value of an image, in all lanes. Values may be encoded in memory, unlike parameters, and lie where `halves`
+    /// says.
     #[inline(always)]
-    unsafe fn splat_value(from: *const f32) -> Self {
+    unsafe fn splat_value(from: *const f32, halves: Halves) -> Self {
+        let _ = halves;
         // SAFETY: the caller's promise.
         unsafe { Self::splat(*from) }
     }
     /// Values of an image.
     #[inline(always)]
-    unsafe fn load_values(from: *const f32) -> Self {
+    unsafe fn load_values(from: *const f32, halves: Halves) -> Self {
+        let _ = halves;
         // SAFETY: the caller's promise.
         unsafe { Self::load(from) }
     }
     /// Stores values of an image.
     #[inline(always)]
-    unsafe fn store_values(self, to: *mut f32) {
+    unsafe fn store_values(self, to: *mut f32, halves: Halves) {
+        let _ = halves;
         // SAFETY: the caller's promise.
         unsafe { self.store(to) }
     }

@@ -98,18 +98,19 @@ unsafe fn pool<V: Vector>(windows: &Windows, n_images: usize, input: *const f32,
                     // SAFETY: spans lie inside the image, and blocks are those of the places.
                     unsafe {
                         let is_max = windows.summary == Summary::Max;
+                        let halves = from.halves(block);
                         let mut value = V::splat(if is_max { f32::NEG_INFINITY } else { 0.0 });
                         for row in 0..rows.end - rows.first {
                             let at = first + block * from.block + row * down * from.row;
                             for column in 0..columns.end - columns.first {
-                                let entry = V::load_values(input.add(at + column * across * from.pixel));
+                                let entry = V::load_values(input.add(at + column * across * from.pixel), halves);
                                 value = if is_max { value.max_or_nan(entry) } else { value.add(entry) };
                             }
                         }
                         if !is_max {
                             value = value.div(V::splat(count));
                         }
-                        value.store_values(output.add(result + block * to.block));
+                        value.store_values(output.add(result + block * to.block), to.halves(block));
                     }
                 }
             }
@@ -179,6 +180,7 @@ unsafe fn depthwise<V: Vector>(
     let (from, to) = (&conv.input, &conv.output);
     let Window { kernel, stride, padding, dilation } = conv.window;
     for block in 0..to.n_blocks() {
+        let halves = [from.halves(block), to.halves(block)];
         for image in 0..n_images {
             for row in 0..to.dims[1] {
                 for column in 0..to.dims[2] {
@@ -194,14 +196,14 @@ unsafe fn depthwise<V: Vector>(
                         for row in 0..kernel[0] {
                             for column in 0..kernel[1] {
                                 let offset = first + row * dilation[0] * from.row + column * dilation[1] * from.pixel;
-                                value = V::load_values(input.add(offset)).mul_add(V::load(weight), value);
+                                value = V::load_values(input.add(offset), halves[0]).mul_add(V::load(weight), value);
                                 weight = weight.add(V::LANES);
                             }
                         }
                         if let (Some(residual), Some(place)) = (operands.residual, &conv.residual) {
-                            value = value.add(V::load_values(residual.as_ptr().add(at(place))));
+                            value = value.add(V::load_values(residual.as_ptr().add(at(place)), place.halves(block)));
                         }
-                        value.at_least(low).at_most(high).store_values(output.add(at(to)));
+                        value.at_least(low).at_most(high).store_values(output.add(at(to)), halves[1]);
                     }
                 }
             }
@@ -236,17 +238,18 @@ unsafe fn mean<V: Vector>(from: &Place, to: &Place, n_images: usize, input: *con
         for block in 0..to.n_blocks() {
             // SAFETY: as for this function.
             unsafe {
+                let halves = from.halves(block);
                 let mut total = V::splat(0.0);
                 for row in 0..height {
                     let at = from.at(image, row as isize, 0) + block * from.block;
                     let mut sum = V::splat(0.0);
                     for column in 0..width {
-                        sum = sum.add(V::load_values(input.add(at + column * from.pixel)));
+                        sum = sum.add(V::load_values(input.add(at + column * from.pixel), halves));
                     }
                     total = total.add(sum);
                 }
                 let result = total.div(V::splat((height * width) as f32));
-                result.store_values(output.add(to.at(image, 0, 0) + block * to.block));
+                result.store_values(output.add(to.at(image, 0, 0) + block * to.block), to.halves(block));
             }
         }
     }

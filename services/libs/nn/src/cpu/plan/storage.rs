@@ -26,12 +26,12 @@ struct Nesting {
 }
 
 impl Nesting {
-    fn of(draft: &Draft, lanes: usize) -> Self {
+    fn of(draft: &Draft, path: Path) -> Self {
         let mut nesting = Self { parents: vec![None; draft.values.len()] };
         // The last first: what it is made of may be made of parts itself.
         for step in draft.steps.iter().rev() {
             if matches!(step.op, DraftOp::Concat)
-                && let Some(better) = nesting.with(draft, step, lanes)
+                && let Some(better) = nesting.with(draft, step, path)
             {
                 nesting = better;
             }
@@ -40,15 +40,17 @@ impl Nesting {
     }
 
     /// With the inputs of a concatenation as parts of its output; none where they cannot be.
-    fn with(&self, draft: &Draft, step: &DraftStep, lanes: usize) -> Option<Self> {
+    fn with(&self, draft: &Draft, step: &DraftStep, path: Path) -> Option<Self> {
+        // Blocks that exchange halves remain neighbours.
+        let grain = if path.encoding() == Encoding::F32 { path.lanes() } else { 2 * path.lanes() };
         let mut nesting = self.clone();
         let mut channel = 0;
         for input in &step.inputs {
             // The network's input is not computed, and a value is a part only once.
-            if *input == 0 || nesting.parents[*input].is_some() || channel % lanes != 0 {
+            if *input == 0 || nesting.parents[*input].is_some() || channel % grain != 0 {
                 return None;
             }
-            nesting.parents[*input] = Some((step.output, channel / lanes));
+            nesting.parents[*input] = Some((step.output, channel / path.lanes()));
             channel += draft.values[*input][0];
         }
         // No step may read the memory that it writes.
@@ -77,7 +79,7 @@ impl Nesting {
 impl Storage {
     /// Places the values of `draft`; `border` tells what a step needs around its first input.
     pub(super) fn of(draft: &Draft, path: Path, border: impl Fn(&DraftStep) -> Border) -> Self {
-        let nesting = Nesting::of(draft, path.lanes());
+        let nesting = Nesting::of(draft, path);
         let roots: Vec<(usize, usize)> = (0..draft.values.len()).map(|value| nesting.root(value)).collect();
         let mut borders = vec![Border::default(); draft.values.len()];
         for step in &draft.steps {
@@ -102,13 +104,6 @@ impl Storage {
         let (slot_of_root, slots) = assign(draft, &roots, &whole);
         let slot_of = roots.iter().map(|root| slot_of_root[*root]).collect();
         Self { places, slot_of, roots, slots }
-    }
-
-    /// Sets how a value that has its memory for itself is written.
-    pub(super) fn encode(&mut self, value: usize, encoding: Encoding) {
-        if self.roots[value] == value {
-            self.places[value].encoding = encoding;
-        }
     }
 
     pub(super) fn located(&self, value: usize) -> Located {

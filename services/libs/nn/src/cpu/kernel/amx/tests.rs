@@ -3,8 +3,12 @@
 
 use relief_core::Philox;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::*;
+use crate::cpu::encoding::Halves;
 use crate::cpu::kernel::pointwise::{self, Affine};
+use crate::cpu::layout::Border;
 
 const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
@@ -88,10 +92,10 @@ impl Case {
         };
         // One more column than is needed, as another reader might need it.
         let border = Border { top: padding[0], left: padding[1], bottom: beyond(0), right: beyond(1) + 1 };
-        let from = Place::blocked(self.input, border, path);
+        let from = Place { encoding: Encoding::SplitBf16, ..Place::blocked(self.input, border, path) };
         let around = Border { top: 1, left: 2, bottom: 3, right: 4 };
         let to = Place { encoding, ..Place::blocked(self.output, around, path) };
-        let other = Place::blocked(self.output, Border::default(), path);
+        let other = Place { encoding: Encoding::SplitBf16, ..Place::blocked(self.output, Border::default(), path) };
         let residual_place = self.has_residual.then_some(other);
 
         let weights = Weights::new(precision, [self.output[0], self.input[0], kernel[0] * kernel[1]]);
@@ -120,8 +124,14 @@ impl Case {
             let mut is_written = vec![false; output.len()];
             for idx in 0..n_images * per_result {
                 let at = offset(&to, idx);
+                let halves = halves(&to, idx);
                 is_written[at] = true;
-                results.push(encoding.decode(output[at]));
+                match halves {
+                    Halves::None | Halves::Own => {}
+                    Halves::Lower(distance) => is_written[at + distance] = true,
+                    Halves::Upper(distance) => is_written[at - distance] = true,
+                }
+                results.push(encoding.decode(halves.get(&output, at)));
             }
             // What lies around the result is as it was, or the lane of a channel that there is not.
             for (at, value) in output.iter().enumerate().filter(|(at, _)| !is_written[*at]) {
@@ -143,13 +153,19 @@ fn offset(place: &Place, idx: usize) -> usize {
     place.at(image, row as isize, column as isize) + channel / place.lanes * place.block + channel % place.lanes
 }
 
+/// Where the halves of that entry lie.
+fn halves(place: &Place, idx: usize) -> Halves {
+    let [channels, height, width] = place.dims;
+    place.halves(idx / width / height % channels / place.lanes)
+}
+
 /// Images in their place, with zeros around them; what is left of `n_together` is NaN.
 fn placed(place: &Place, images: &[f32], n_together: usize) -> Vec<f32> {
     let mut values = vec![f32::NAN; n_together * place.image];
     let n_images = images.len() / place.dims.iter().product::<usize>();
     values[..n_images * place.image].fill(0.0);
     for (idx, value) in images.iter().enumerate() {
-        values[offset(place, idx)] = place.encoding.encode(*value);
+        halves(place, idx).set(&mut values, offset(place, idx), place.encoding.encode(*value));
     }
     values
 }
@@ -174,9 +190,13 @@ fn cases() -> Vec<Case> {
         Case::new(19, [64, 1, 1], 10, window([1, 1], [1, 1], [0, 0], [1, 1])),
         Case::new(37, [6, 5, 5], 21, window([5, 5], [1, 1], [0, 0], [1, 1])),
         Case::new(1, [40, 7, 7], 16, window([1, 1], [1, 1], [0, 0], [1, 1])),
+        Case::new(3, [48, 9, 9], 80, window([3, 3], [1, 1], [1, 1], [1, 1])),
+        Case::new(1, [33, 5, 5], 32, window([3, 3], [1, 1], [1, 1], [1, 1])),
+        Case::new(1, [32, 3, 3], 16, window([3, 3], [1, 1], [1, 1], [1, 1])),
+        Case::new(3, [64, 3, 15], 31, window([3, 3], [1, 1], [1, 1], [1, 1])),
     ];
     for (idx, case) in cases.iter_mut().enumerate() {
-        case.has_residual = idx % 2 == 0;
+        case.has_residual = idx % 2 == 0 || idx > 13;
         case.bounds = [UNBOUNDED, [0.0, f32::INFINITY], [0.0, 6.0]][idx % 3];
     }
     cases
@@ -220,14 +240,21 @@ fn results_are_the_same_for_any_number_of_images() {
 fn what_is_not_finite_stays_so_and_where_it_is() {
     let Some(path) = Path::amx() else { return };
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::from_bits(0xffff_ffff)] {
-        let mut case = Case::new(3, [16, 8, 8], 16, window([3, 3], [1, 1], [1, 1], [1, 1]));
-        // The middle of the second image, in channel 0.
-        case.images[16 * 64 + 3 * 8 + 4] = value;
-        let computed = case.computed(path, Precision::SplitBf16, 3, Encoding::SplitBf16);
-        for (idx, computed) in computed.iter().enumerate() {
-            let (image, row, column) = (idx / 64 / 16, idx / 8 % 8, idx % 8);
-            let is_near = image == 1 && (2..=4).contains(&row) && (3..=5).contains(&column);
-            assert_eq!(computed.is_finite(), !is_near, "{value}: {computed} at {idx}");
+        for (n_inputs, channel, n_outputs, has_residual) in
+            [(16, 0, 16, false), (32, 5, 32, false), (32, 20, 48, true), (48, 17, 16, true), (48, 47, 33, false)]
+        {
+            let mut case = Case::new(3, [n_inputs, 8, 8], n_outputs, window([3, 3], [1, 1], [1, 1], [1, 1]));
+            case.has_residual = has_residual;
+            // The middle of the second image.
+            case.images[(n_inputs + channel) * 64 + 3 * 8 + 4] = value;
+            for precision in [Precision::SplitBf16, Precision::Bf16] {
+                let computed = case.computed(path, precision, 3, Encoding::SplitBf16);
+                for (idx, computed) in computed.iter().enumerate() {
+                    let (image, row, column) = (idx / 64 / n_outputs, idx / 8 % 8, idx % 8);
+                    let is_near = image == 1 && (2..=4).contains(&row) && (3..=5).contains(&column);
+                    assert_eq!(computed.is_finite(), !is_near, "{value} of {n_inputs}: {computed} at {idx}");
+                }
+            }
         }
     }
 }
@@ -236,22 +263,116 @@ fn what_is_not_finite_stays_so_and_where_it_is() {
 fn vectors_encode_as_single_values_do() {
     let Some(path) = Path::amx() else { return };
     let mut philox = Philox::new([6, 5]);
-    let mut values: Vec<f32> = (0..16 * 1000).map(|_| f32::from_bits(philox.next_u64() as u32)).collect();
+    let mut values: Vec<f32> = (0..48 * 1000).map(|_| f32::from_bits(philox.next_u64() as u32)).collect();
     values[..5].copy_from_slice(&[0.0, f32::NAN, f32::INFINITY, f32::MAX, f32::from_bits(0xffff_ffff)]);
-    let place = Place::blocked([16, 1, 1000], Border::default(), path);
-    let words: Vec<f32> = values.iter().map(|value| Encoding::SplitBf16.encode(*value)).collect();
+    // Two blocks that exchange halves, and one that does not.
+    let place = Place::blocked([48, 1, 1000], Border::default(), path);
+    let words = placed(&place, &values, 1);
     let mut output = vec![0.0; words.len()];
-    let affine = Affine { scales: &[1.0; 16], shifts: &[0.0; 16], bounds: UNBOUNDED };
+    let affine = Affine { scales: &[1.0; 48], shifts: &[0.0; 48], bounds: UNBOUNDED };
     pointwise::affine(path, [&place, &place], 1, &words, affine, &mut output);
-    for ((value, word), output) in values.iter().zip(&words).zip(&output) {
-        let (once, twice) = (Encoding::SplitBf16.decode(*word), Encoding::SplitBf16.decode(*output));
+    for (idx, value) in values.iter().enumerate() {
+        let of = |words: &[f32]| place.encoding.decode(halves(&place, idx).get(words, offset(&place, idx)));
+        let (once, twice) = (of(&words), of(&output));
         if value.abs() < f32::from_bits(0x7f7f_8000) {
-            // Subnormal rests may be flushed.
+            // Of subnormal rests there are not as many digits.
             let error = (value - once).abs();
             assert!(error <= value.abs() / 131_072.0 + f32::MIN_POSITIVE, "{value}: {once}");
-            assert_eq!(once, twice, "{value}");
+            assert_eq!(once.to_bits(), twice.to_bits(), "{value}");
         } else {
             assert!(!once.is_finite() && !twice.is_finite(), "{value}: {once}, {twice}");
+        }
+    }
+}
+
+#[test]
+fn results_and_residuals_are_encoded_as_single_values_are() {
+    let Some(path) = Path::amx() else { return };
+    for n_channels in [16, 32, 48] {
+        // A residual alone.
+        let mut case = Case::new(1, [16, 8, 8], n_channels, window([1, 1], [1, 1], [0, 0], [1, 1]));
+        case.has_residual = true;
+        case.weights.fill(0.0);
+        case.bias.fill(0.0);
+        let mut draws = Philox::new([7, 5]);
+        for value in &mut case.residual {
+            *value = f32::from_bits(draws.next_u64() as u32);
+        }
+        case.residual[..3].copy_from_slice(&[f32::from_bits(0xffff_ffff), f32::INFINITY, f32::from_bits(0x7fff_ffff)]);
+        let computed = case.computed(path, Precision::SplitBf16, 1, Encoding::SplitBf16);
+        for (computed, value) in computed.iter().zip(&case.residual) {
+            let expected = Encoding::SplitBf16.decode(Encoding::SplitBf16.encode(*value));
+            match expected.is_finite() {
+                true => assert_eq!(*computed, expected, "{value}"),
+                false => assert!(!computed.is_finite(), "{value}: {computed}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_need_exactly_what_they_touch() {
+    let Some(path) = Path::amx() else { return };
+    const N_IMAGES: usize = 2;
+    for case in cases() {
+        let Window { kernel, stride, padding, dilation } = case.window;
+        let border = Border { top: 4, left: 4, bottom: 6, right: 6 };
+        let place = |dims| Place { encoding: Encoding::SplitBf16, ..Place::blocked(dims, border, path) };
+        let (from, to) = (place(case.input), place(case.output));
+        let weights = Weights::new(Precision::SplitBf16, [to.dims[0], from.dims[0], kernel[0] * kernel[1]]);
+        let conv = Amx::new(path, &case.window, weights, [from, to], Some(to), N_IMAGES);
+        let last = |place: &Place, [row, column]: [isize; 2]| {
+            place.at(N_IMAGES - 1, row, column) + (place.n_blocks() - 1) * place.block + TILE
+        };
+        let last_pixel = [to.dims[1] as isize - 1, to.dims[2] as isize - 1];
+        let last_entry = [0, 1].map(|axis| {
+            let entry = last_pixel[axis] as usize * stride[axis] + (kernel[axis] - 1) * dilation[axis];
+            entry as isize - padding[axis] as isize
+        });
+        let lens = [
+            last(&from, last_entry),
+            weights.len(),
+            to.n_blocks() * TILE,
+            last(&to, last_pixel),
+            last(&to, last_pixel),
+        ];
+        let run = |lens: [usize; 5]| {
+            let [input, weights, bias, residual] = [0, 1, 2, 3].map(|slot| vec![0.5; lens[slot]]);
+            let residual = Some(&residual[..]);
+            let mut output = vec![f32::NAN; lens[4]];
+            let operands = Operands { weights: &weights, bias: &bias, residual, bounds: UNBOUNDED };
+            conv.run(N_IMAGES, &input, operands, &mut output);
+        };
+        run(lens);
+        for slot in 0..lens.len() {
+            let mut shorter = lens;
+            shorter[slot] -= 1;
+            let result = catch_unwind(AssertUnwindSafe(|| run(shorter)));
+            assert!(result.is_err(), "{:?}: slice {slot} may end early", case.window);
+        }
+        let more = catch_unwind(AssertUnwindSafe(|| {
+            let operands = Operands { weights: &[], bias: &[], residual: None, bounds: UNBOUNDED };
+            conv.run(N_IMAGES + 1, &[], operands, &mut []);
+        }));
+        assert!(more.is_err(), "more images than planned");
+    }
+}
+
+#[test]
+fn what_is_not_a_number_stays_so_whatever_its_bits() {
+    let Some(path) = Path::amx() else { return };
+    // Those that a carry would make another number of among them.
+    for bits in [0x7fff_ffff, 0xffff_ffff, 0x7fff_8000, 0xffff_8000, 0x7fc0_0000, 0xffc0_0001] {
+        // Two blocks that exchange halves, and one that does not.
+        let place = Place::blocked([48, 1, 2], Border::default(), path);
+        let words = vec![0.0; place.image];
+        let mut output = vec![0.0; place.image];
+        let shifts = [f32::from_bits(bits); 48];
+        let affine = Affine { scales: &[1.0; 48], shifts: &shifts, bounds: UNBOUNDED };
+        pointwise::affine(path, [&place, &place], 1, &words, affine, &mut output);
+        for idx in 0..2 * 48 {
+            let word = halves(&place, idx).get(&output, offset(&place, idx));
+            assert!(place.encoding.decode(word).is_nan(), "{bits:x} at {idx}");
         }
     }
 }

@@ -109,7 +109,7 @@ unsafe fn transform_rows<V: Vector, T: Transform<I, O>, const I: usize, const O:
     unsafe {
         let mut rows = [[V::splat(0.0); I]; 2];
         for column in 0..I {
-            let pair = T::inputs::<V, PAIR>(|row| V::load_values(from.add(row * conv.input.row + column * V::LANES)));
+            let pair = T::inputs::<V, PAIR>(|row| V::load(from.add(row * conv.input.row + column * V::LANES)));
             for (row, value) in rows.iter_mut().zip(pair) {
                 row[column] = value;
             }
@@ -289,10 +289,10 @@ unsafe fn finish<V: Vector, T: Transform<I, O>, const I: usize, const O: usize>(
                 if let (Some(residual), Some(place)) = (operands.residual, &conv.residual) {
                     let first = tile.residual as usize + block * place.block;
                     let from = residual.as_ptr().add(first + row * place.row + column * V::LANES);
-                    value = value.add(V::load_values(from));
+                    value = value.add(V::load(from));
                 }
                 let to = to.add(row * conv.output.row + column * V::LANES);
-                value.at_least(low).at_most(high).store_values(to);
+                value.at_least(low).at_most(high).store(to);
             }
         }
     }
