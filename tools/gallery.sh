@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes the runs and the pictures of docs/gallery.md from nothing: `cargo xtask gallery`.
 #
-# Two to three hours on two cores, most of it training ResNets; what is there is not made again, so that it may be stopped at any
-# time and started once more. RELIEF_GALLERY is where everything goes, RELIEF_FASHION_MNIST the four files of
-# Fashion-MNIST, which Debian's package dataset-fashion-mnist installs where they are looked for.
+# About an hour on two cores, most of it training; what is there is not made again, so that it may be stopped at any time
+# and started once more. RELIEF_GALLERY is where everything goes, RELIEF_FASHION_MNIST the four files of Fashion-MNIST,
+# which Debian's package dataset-fashion-mnist installs where they are looked for.
 set -euo pipefail
 
 out="${RELIEF_GALLERY:-target/gallery}"
@@ -18,6 +18,10 @@ for file in {train,t10k}-{images-idx3,labels-idx1}-ubyte.gz; do
     fi
 done
 mkdir -p "$out"
+if "$relief" dataset list > /dev/null 2>&1; then
+    echo "a server answers at $RELIEF_ENDPOINT already; stop it, or name another address with RELIEF_ENDPOINT" >&2
+    exit 2
+fi
 "$relief" up --data "$out/data" --listen "${RELIEF_ENDPOINT#http://}" 2> "$out/up.log" &
 server=$!
 trap 'kill "$server"; wait "$server" || true' EXIT
@@ -26,6 +30,7 @@ for _ in {1..100}; do
     kill -0 "$server" || { tail "$out/up.log" >&2; exit 1; }
     sleep 0.2
 done
+"$relief" dataset list > "$out/datasets.txt"
 
 # first COUNT SPLIT: the first images and labels of a split, as files of the same form.
 first() {
@@ -41,11 +46,16 @@ first() {
         ) > "$out/$split-$count-$name"
     done
 }
-if ! grep -q '^datasets/fashion ' "$out/datasets.txt"; then
+# has NAME TRAIN TEST: whether a dataset is there with so many images.
+has() {
+    awk -v name="datasets/$1" -v train="$2" -v test="$3" '
+        $1 == name && $4 == train && $5 == test { found = 1 } END { exit !found }' "$out/datasets.txt"
+}
+if ! has fashion 60000 10000; then
     "$relief" dataset import fashion --format idx "$images"/train-{images-idx3,labels-idx1}-ubyte.gz
     "$relief" dataset import fashion --format idx "$images"/t10k-{images-idx3,labels-idx1}-ubyte.gz --split test
 fi
-if ! grep -q '^datasets/fashion2k ' "$out/datasets.txt"; then
+if ! has fashion2k 2000 1000; then
     first 2000 train
     first 1000 t10k
     "$relief" dataset import fashion2k --format idx "$out"/train-2000-{images-idx3,labels-idx1}
@@ -56,14 +66,15 @@ fi
 train() {
     local file="$out/$1-$2-$3.run"
     if ! { [[ -s "$file" ]] && "$relief" run get "$(cat "$file")" | grep -q '^state *succeeded'; }; then
-        "$relief" train --network "$1" --dataset "$2" --batch "$3" --rate "$4" --epochs 30 --milestones 20 --watch > "$file"
+        "$relief" train --network "$1" --dataset "$2" --batch "$3" --rate "$4" --epochs 30 --milestones 20 \
+            --watch > "$file"
     fi
 }
-for batch in 32 1000; do
-    train lenet5 fashion "$batch" 0.02
-    train resnet20 fashion2k "$batch" 0.05
-    train resnet20_noshort fashion2k "$batch" 0.05
-done
+train lenet5 fashion 32 0.02
+train lenet5 fashion 1000 0.02
+train resnet20 fashion2k 32 0.05
+train resnet20 fashion2k 1000 0.05
+train resnet20_noshort fashion2k 32 0.05
 
 # figure FILE NAME [FLAG]...: one of the paper's figures of these runs.
 figure() {
@@ -84,11 +95,12 @@ figure lenet-minima-2d minima-2d "${lenet5[@]}" "${both[@]}" --limit 2000 --grid
 figure lenet-repeats repeats "${lenet5[@]}" --batches 32 --limit 2000 --points 101
 figure lenet-repeats-2d repeats-2d "${lenet5[@]}" --batches 32 --limit 2000 --grid 31x31 --log
 
-resnets=(--dataset fashion2k --networks resnet20,resnet20_noshort)
-figure resnet-training training "${resnets[@]}" "${both[@]}"
-figure resnet-landscapes landscapes "${resnets[@]}" --batches 32 --limit 1000 --grid 31x31 --log
-figure resnet-depth depth "${resnets[@]}" "${both[@]}" --limit 1000 --grid 31x31 --log
-figure resnet-paths paths "${resnets[@]}" "${both[@]}" --limit 300 --grid 21x21
+resnets=(--dataset fashion2k --networks resnet20,resnet20_noshort --batches 32)
+figure resnet-training training "${resnets[@]}"
+figure resnet-landscapes landscapes "${resnets[@]}" --limit 1000 --grid 31x31 --log
+figure resnet-depth depth "${resnets[@]}" --limit 1000 --grid 31x31 --log
+figure resnet-paths paths "${resnets[@]}" --limit 300 --grid 21x21
+figure resnet-batches paths --dataset fashion2k --networks resnet20 "${both[@]}" --limit 300 --grid 21x21
 
 "$relief" run list > "$out/runs.txt"
 "$relief" trajectory list > "$out/trajectories.txt"

@@ -132,7 +132,9 @@ fn refused(error: PlotError) -> ApiError {
         PlotError::PixelRatio { .. } | PlotError::Pixels { .. } => ApiError::field("dpi", message),
         PlotError::Azimuth { .. } => ApiError::field("azimuth", message),
         PlotError::Elevation { .. } => ApiError::field("elevation", message),
-        PlotError::LossMaxNotFinite { .. } | PlotError::LossMaxTooLow { .. } => ApiError::field("loss_max", message),
+        PlotError::LossMaxNotFinite { .. } | PlotError::LossMaxTooLow { .. } | PlotError::ConvexityLimit { .. } => {
+            ApiError::field("loss_max", message)
+        }
         PlotError::KindOfFormat { .. }
         | PlotError::CurveFormat { .. }
         | PlotError::TrajectoryFormat { .. }
@@ -141,7 +143,8 @@ fn refused(error: PlotError) -> ApiError {
         | PlotError::FigureFormat { .. }
         | PlotError::SurfacesFormat { .. } => ApiError::field("format", message),
         PlotError::NumberOfPanels { .. } => ApiError::field("panels", message),
-        PlotError::OfPanel { panel_idx, source } => figure::of_panel(panel_idx, None, refused(*source)),
+        PlotError::OfPanel { panel_idx, picture, source } => figure::of_panel(panel_idx, picture, refused(*source)),
+        PlotError::UnlikeScales { .. } => ApiError::field("shared_scale", message),
         PlotError::NumberOfRuns { .. } => ApiError::field("runs", message),
         PlotError::NumberOfSurfaces { .. } | PlotError::BandGrid { .. } | PlotError::BandOfOne => {
             ApiError::field("surfaces", message)

@@ -4,8 +4,8 @@
 
 use relief_core::{Curvature, PointValue, Split, SplitValues, SurfaceValues};
 use relief_renderer::plot::{
-    FigureSpec, LossScale, Panel, Path, PathPoint, Picture, PlotError, PlotFormat, PlotKind, PlotSpec, Run, RunEpoch,
-    RunKind, RunStep, Theme, draw_convexity, draw_figure, draw_runs,
+    FigureSpec, Layout, LossScale, NamedSurface, Palette, Panel, Path, PathPoint, Picture, PlotError, PlotFormat,
+    PlotKind, PlotSpec, Run, RunEpoch, RunKind, RunStep, SurfacesSpec, Theme, draw_convexity, draw_figure, draw_runs,
 };
 
 fn axis(n_points: usize) -> Vec<f64> {
@@ -125,37 +125,83 @@ fn a_figure_is_the_same_in_every_form() {
     assert!(image.parse::<f64>().expect("a number") > 646.0);
 }
 
-#[test]
-fn a_shared_scale_is_that_of_all_panels() {
-    let panels = [surface("low", 1.0), surface("high", 4.0), trajectory("path")];
-    // The corner of the low bowl is its greatest loss: alone it has the last colour of the palette, and with the others not.
-    let last = "fill=\"#fde725\"";
-    let bar = 1;
-    let own = svg(&panels[..1], &figure());
-    let cells = |svg: &str| svg.matches(last).count() - bar;
-    assert_eq!(cells(&own), 1);
-    let shared = FigureSpec { has_shared_scale: true, ..figure() };
-    let with_others = svg(&panels, &shared);
-    let low = with_others.split("<g transform=").nth(1).map(str::to_owned);
-    assert!(low.is_some());
-    let apart = svg(&panels[..2], &figure());
-    let together = svg(&panels[..2], &shared);
-    assert_eq!((cells(&apart) - bar, cells(&together) - bar), (2, 1));
-    // Both colour bars say the same.
-    let ticks = |svg: &str, text: &str| svg.matches(&format!("aria-label=\"{text}\"")).count();
-    assert_eq!((ticks(&together, "8"), ticks(&apart, "8")), (2, 1));
+/// How often an axis or a colour bar has a tick with this label.
+fn ticks(svg: &str, label: &str) -> usize {
+    svg.matches(&format!("aria-label=\"{label}\"")).count()
+}
+
+fn shared() -> FigureSpec {
+    FigureSpec { has_shared_scale: true, ..figure() }
 }
 
 #[test]
-fn a_shared_scale_is_clipped_at_the_highest_limit() {
+fn a_shared_scale_is_that_of_all_panels() {
+    // The greatest losses are 2.1 and 8.1: alone, each bar ends with its own, and each map uses all colours.
+    let panels = [surface("low", 1.0), surface("high", 4.0)];
+    let cells_of_last_color = |svg: &str| svg.matches("fill=\"#fde725\"").count() - panels.len();
+    let (apart, together) = (svg(&panels, &figure()), svg(&panels, &shared()));
+    assert_eq!((cells_of_last_color(&apart), cells_of_last_color(&together)), (2, 1));
+    assert_eq!((ticks(&apart, "8"), ticks(&together, "8")), (1, 2));
+
+    // The contours below a path are those of the surface beside it.
+    let first = |svg: String| svg.split("<g transform=\"translate(646 ").next().map(str::to_owned);
+    let path = [trajectory("path"), surface("high", 40.0)];
+    assert_ne!(first(svg(&path, &figure())), first(svg(&path, &shared())));
+
+    // Logarithms have a shared scale too.
+    let log = panels.clone().map(|panel| Panel { spec: PlotSpec { scale: LossScale::Log, ..panel.spec }, ..panel });
+    assert_eq!(ticks(&svg(&log, &shared()), "5"), 2);
+}
+
+#[test]
+fn a_shared_scale_leaves_what_is_not_drawn_and_what_has_its_own_alone() {
+    let mut values = bowl(1.0, 11);
+    let high = bowl(40.0, 11).main;
+    values.also = Some(SplitValues { split: Split::Test, ..high });
+    let with_unseen = panel("with a second split", PlotKind::Heatmap, Picture::Surface(values));
+    assert_eq!(ticks(&svg(&[with_unseen, surface("low", 1.0)], &shared()), "2.0"), 2);
+
+    let x = axis(5);
+    let mut main = SplitValues::unknown(Split::Train, 5);
+    (0..5).for_each(|idx| main.set(idx, PointValue { loss: 100.0, squared_error: 0.0, accuracy: 10.0 }));
+    let curve = SurfaceValues { x, y: vec![0.0], main, also: None };
+    let named = NamedSurface { name: "curve".to_owned(), values: curve };
+    let several = SurfacesSpec { layout: Layout::Overlay, has_accuracy: false, has_own_width: false };
+    let overlay = panel("overlay", PlotKind::Curve, Picture::Surfaces(vec![named], several));
+    let both = svg(&[surface("low", 1.0), overlay], &shared());
+    assert!(ticks(&both, "2.0") == 1 && ticks(&both, "100") > 0);
+}
+
+#[test]
+fn a_shared_scale_is_clipped_where_all_panels_are() {
     let limited = |height, loss_max| {
         let panel = surface("s", height);
-        Panel { spec: PlotSpec { loss_max: Some(loss_max), ..panel.spec }, picture: panel.picture }
+        Panel { spec: PlotSpec { loss_max, ..panel.spec }, picture: panel.picture }
     };
-    let shared = FigureSpec { has_shared_scale: true, ..figure() };
-    let svg = svg(&[limited(1.0, 1.5), limited(4.0, 2.0)], &shared);
-    assert!(svg.contains("clipped above 2 ("));
-    assert!(!svg.contains("clipped above 1.5"));
+    let all = svg(&[limited(1.0, Some(1.5)), limited(4.0, Some(2.0))], &shared());
+    assert!(all.contains("clipped above 2 (") && !all.contains("clipped above 1.5"));
+    let one = svg(&[limited(1.0, None), limited(4.0, Some(2.0))], &shared());
+    assert!(!one.contains("clipped above"));
+    // Curves end at one height, be they clipped or not.
+    let curve = |height: f64| {
+        let x = axis(11);
+        let mut main = SplitValues::unknown(Split::Train, 11);
+        for (idx, x) in x.iter().enumerate() {
+            main.set(idx, PointValue { loss: 0.1 + height * x * x, squared_error: 0.0, accuracy: f64::NAN });
+        }
+        let values = SurfaceValues { x, y: vec![0.0], main, also: None };
+        let panel = panel("c", PlotKind::Curve, Picture::Surface(values));
+        Panel { spec: PlotSpec { loss_max: Some(2.0), ..panel.spec }, ..panel }
+    };
+    let curves = svg(&[curve(1.0), curve(9.0)], &shared());
+    // The frames of both, and in them the lines at a loss of 1.
+    let guides: Vec<&str> = curves
+        .lines()
+        .filter(|line| line.contains("stroke=\"#e6e6e6\""))
+        .filter_map(|line| line.split('"').nth(1))
+        .collect();
+    assert_eq!(guides.len() % 2, 0);
+    assert_eq!(guides[..guides.len() / 2], guides[guides.len() / 2..]);
 }
 
 #[test]
@@ -194,6 +240,9 @@ fn what_cannot_be_drawn_is_refused_with_its_panel() {
     let refused =
         |panels: &[Panel], figure: &FigureSpec| draw_figure(panels, figure).expect_err("a refusal").to_string();
     let one = [surface("s", 1.0)];
+    let with = |spec| Panel { spec, ..one[0].clone() };
+    let other_palette = with(PlotSpec { palette: Palette::Magma, ..one[0].spec.clone() });
+    let unlimited = with(PlotSpec { loss_max: Some(f64::NAN), ..one[0].spec.clone() });
     let cases = [
         (refused(&[], &figure()), "panels holds 0 panels; it must hold 1 to 24"),
         (refused(&vec![one[0].clone(); 25], &figure()), "panels holds 25 panels"),
@@ -202,11 +251,13 @@ fn what_cannot_be_drawn_is_refused_with_its_panel() {
         (refused(&one, &FigureSpec { width: Some(0), ..figure() }), "width is 0 px"),
         (
             refused(&[one[0].clone(), panel("t", PlotKind::Curve, one[0].picture.clone())], &figure()),
-            "panels[1]: a curve has 1 row",
+            "panels[1].surface: a curve has 1 row",
         ),
+        (refused(&[one[0].clone(), other_palette], &shared()), "panels[1] has another scale or palette than the first"),
+        (refused(&[unlimited], &shared()), "panels[0].surface: loss_max is NaN"),
         (
             refused(&[panel("t", PlotKind::Convexity, one[0].picture.clone())], &figure()),
-            "panels[0]: kind is convexity map, which is drawn of the curvature",
+            "panels[0].surface: kind is convexity map, which is drawn of the curvature",
         ),
     ];
     for (error, part) in cases {
@@ -218,6 +269,7 @@ fn what_cannot_be_drawn_is_refused_with_its_panel() {
         (PlotSpec::new(PlotKind::Heatmap), "curvature is drawn as a convexity map"),
         (PlotSpec { format: PlotFormat::Gif, ..spec.clone() }, "a convexity map is drawn as SVG, PNG, PDF or HTML"),
         (PlotSpec { scale: LossScale::Log, ..spec.clone() }, "a convexity map is linear"),
+        (PlotSpec { loss_max: Some(1.0), ..spec.clone() }, "a convexity map has no losses, and ends at 0.5"),
     ];
     for (spec, part) in cases {
         let error = draw_convexity(&map, &spec).expect_err("a refusal").to_string();

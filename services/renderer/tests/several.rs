@@ -56,6 +56,12 @@ fn curves_over_each_other_have_colours_and_names() {
     let many: Vec<NamedSurface> = (1..=24).map(|idx| curve(&format!("seed {idx}"), f64::from(idx))).collect();
     let many = svg(&many, &several(Layout::Overlay), &spec);
     assert!((1..=24).all(|idx| says(&many, &format!("seed {idx}"))));
+    // Each of the six colours comes four times, with dashes of its own.
+    let of_first_color: Vec<&str> = many.lines().filter(|line| line.contains("stroke=\"#0072b2\"")).collect();
+    for dashes in ["7 3", "2 2.5", "12 4"] {
+        let dashed = of_first_color.iter().filter(|line| line.contains(&format!("stroke-dasharray=\"{dashes}\"")));
+        assert_eq!(dashed.count(), 2, "{dashes}");
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What the services cost beyond the engine: a surface through `relief up` in turn with the bare loop over its points.
 //!
-//! A round runs half of the points by the loop, then the whole surface through the services, then the other half by the loop,
-//! so that a machine that slows down slows both. The time of a surface is from its request to its success: planning,
-//! loading, tiles, storing and reporting are in it. That of the loop is its forward passes, with the parameters and the samples
-//! in memory.
+//! A round runs half of the points by the loop, then the whole surface through the services, then the other half by the
+//! loop, so that a machine that slows down slows both. The time of a surface is from its request to its success:
+//! planning, loading, tiles, storing and reporting are in it. That of the loop is its points', with the parameters and
+//! the samples in memory.
 
 use std::time::Instant;
 
@@ -44,6 +44,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { network, side, samples, rounds } = arguments;
     ensure!(side > 1 && rounds > 0, "a surface of one side or no round measures nothing");
+    ensure!((1..=5000).contains(&samples), "there are 1 to 5000 samples, not {samples}");
     let landscape = Landscape::of(&network, SHAPE.parse()?, N_CLASSES, samples as usize)?;
     let sandbox = Sandbox::new()?;
     let platform = sandbox.launch(Program::Relief).start().await?;
@@ -85,7 +86,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         println!("| {} | {bare:.1} | {services:.1} | {:.3} |", round + 1, services / bare);
     }
     ratios.sort_by(f64::total_cmp);
-    println!("\nmedian: {:.3}", ratios[ratios.len() / 2]);
+    let median = 0.5 * (ratios[(rounds - 1) / 2] + ratios[rounds / 2]);
+    println!("\nmedian: {median:.3}");
     Ok(())
 }
 

@@ -24,8 +24,9 @@ pub(crate) use figure::{FigureArguments, FigureName};
 use number::{decimal, whole};
 pub(crate) use plot::{
     PanelName, PlotCommand, PlotPanelsArguments, PlotRunArguments, PlotSurfaceArguments, PlotSurfacesArguments,
+    RunPlotKind,
 };
-pub(crate) use style::{LossArguments, scale};
+pub(crate) use style::{LossArguments, PlotFile, scale};
 pub(crate) use surface::{CreateArguments, ExportArguments, ExportFormat, Splits, SurfaceCommand};
 pub(crate) use trajectory::{
     AxesKind, CreateTrajectoryArguments, ExportTrajectoryFormat, PlotTrajectoryArguments, TrajectoryCommand,

@@ -4,6 +4,7 @@ mod choice;
 mod panel;
 mod recipe;
 
+use relief_api::catalog::v1::GetDatasetRequest;
 use relief_api::convert::job::state_from_wire;
 use relief_api::plot::v1::figure_panel::Picture;
 use relief_api::plot::v1::{
@@ -13,7 +14,7 @@ use relief_api::plot::v1::{
 use relief_api::surface::v1::{CreateSurfaceRequest, ListSurfacesRequest, Surface, SurfaceSpec};
 use relief_api::trajectory::v1::{CreateTrajectoryRequest, TrajectorySpec};
 use relief_api::{ApiError, ErrorReason};
-use relief_core::Digest;
+use relief_core::{DatasetId, Digest, JobState};
 use serde_json::json;
 
 use crate::cli::{FigureArguments, LossArguments};
@@ -25,14 +26,25 @@ use choice::Chosen;
 use panel::{Content, Ingredients, Panel, Plan};
 use recipe::{CATALOGUE, Entry};
 
+/// More panels have no room in one picture.
+const MOST_PANELS: usize = 24;
+
 pub(crate) async fn run(arguments: FigureArguments, client: &Client, output: Output) -> anyhow::Result<()> {
     let Some(entry) = arguments.name.and_then(Entry::of) else { return list(output) };
+    if let Some(out) = &arguments.out {
+        plot::check_still(out)?;
+    }
     let choices = entry.choices(&arguments)?;
     let (dataset, chosen) = choice::choose(client, entry, &choices, arguments.dataset.as_ref()).await?;
     let has_test = has_test(client, &chosen).await?;
     let ingredients =
         Ingredients { entry, arguments: &arguments, choices: &choices, dataset: &dataset, runs: &chosen, has_test };
     let plan = ingredients.plan()?;
+    if plan.panels.len() > MOST_PANELS {
+        let n_panels = plan.panels.len();
+        let text = format!("{} would have {n_panels} panels; it has room for {MOST_PANELS}: choose fewer", entry.word);
+        return Err(CommandError::WrongUse(text).into());
+    }
     if arguments.dry_run {
         return describe(&plan, &chosen, output);
     }
@@ -42,7 +54,7 @@ pub(crate) async fn run(arguments: FigureArguments, client: &Client, output: Out
     for Chosen { wanted, id, .. } in &chosen {
         output::note(&format!("{}: {id}", choices.label(wanted)));
     }
-    let begun = begin(client, &plan.panels).await?;
+    let begun = begin(client, &plan.panels, &stamp(client, &dataset, &chosen).await?).await?;
     follow(client, entry, &begun).await?;
     let Plan { n_columns, is_shared, title, panels } = plan;
     let losses = &arguments.losses;
@@ -87,7 +99,8 @@ fn describe(plan: &Plan, chosen: &[Chosen], output: Output) -> anyhow::Result<()
         },
         || {
             let rows: Vec<Vec<String>> = panels().map(|(title, shows)| vec![title, shows]).collect();
-            format!("{}\n{}", plan.title, output::table(&["PANEL", "SHOWS"], &rows))
+            let runs: Vec<String> = chosen.iter().map(|run| run.id.to_string()).collect();
+            format!("{}\nof {}\n{}", plan.title, runs.join(", "), output::table(&["PANEL", "SHOWS"], &rows))
         },
     )
 }
@@ -107,20 +120,29 @@ enum Begun {
     Nothing,
 }
 
+/// What tells runs and a dataset from others that have had their names.
+async fn stamp(client: &Client, dataset: &DatasetId, chosen: &[Chosen]) -> anyhow::Result<String> {
+    let request = GetDatasetRequest { name: dataset.to_string() };
+    let response = client.catalog().get_dataset(request).await.map_err(|status| client.catalog.refused(status))?;
+    let digest = client.catalog.required("dataset", response.into_inner().dataset)?.digest;
+    let created = chosen.iter().map(|run| run.created.as_str());
+    Ok(std::iter::once(digest.as_str()).chain(created).collect::<Vec<_>>().join(" "))
+}
+
 /// Has everything computed that panels show.
-async fn begin(client: &Client, panels: &[Panel]) -> anyhow::Result<Vec<Begun>> {
+async fn begin(client: &Client, panels: &[Panel], stamp: &str) -> anyhow::Result<Vec<Begun>> {
     let mut begun = Vec::with_capacity(panels.len());
     for panel in panels {
         begun.push(match &panel.content {
-            Content::Surface(spec, _) => Begun::Surfaces(vec![begin_surface(client, spec).await?]),
+            Content::Surface(spec, _) => Begun::Surfaces(vec![begin_surface(client, spec, stamp).await?]),
             Content::Overlay(curves) => {
                 let mut names = Vec::with_capacity(curves.len());
                 for (_, spec) in curves {
-                    names.push(begin_surface(client, spec).await?);
+                    names.push(begin_surface(client, spec, stamp).await?);
                 }
                 Begun::Surfaces(names)
             }
-            Content::Trajectory(spec) => Begun::Trajectory(begin_trajectory(client, spec).await?),
+            Content::Trajectory(spec) => Begun::Trajectory(begin_trajectory(client, spec, stamp).await?),
             Content::Runs(..) => Begun::Nothing,
             Content::Curvature(origin) => Begun::Surfaces(vec![with_curvature(client, origin).await?]),
         });
@@ -128,40 +150,45 @@ async fn begin(client: &Client, panels: &[Panel]) -> anyhow::Result<Vec<Begun>> 
     Ok(begun)
 }
 
-/// By what a request is known, so that the same figure is made of the same surfaces.
-fn request_id(spec: &impl std::fmt::Debug) -> String {
-    format!("figure-{}", Digest::of(format!("{spec:?}").as_bytes()))
+/// By what the request for `spec` is known, so that the same figure is made of the same surfaces. A request whose job
+/// failed stays with it: the next `attempt` is another.
+fn request_id(spec: &impl std::fmt::Debug, stamp: &str, attempt: u32) -> String {
+    format!("figure-{}-{attempt}", Digest::of(format!("{spec:?} {stamp}").as_bytes()))
 }
 
 fn has_failed(state: i32) -> bool {
     let state = state_from_wire(state).unwrap_or_default();
-    state.is_final() && state != relief_core::JobState::Succeeded
+    state.is_final() && state != JobState::Succeeded
 }
 
-async fn begin_surface(client: &Client, spec: &SurfaceSpec) -> anyhow::Result<String> {
-    let create = async |request_id: String| {
-        let request = CreateSurfaceRequest { spec: Some(spec.clone()), request_id, ..CreateSurfaceRequest::default() };
+async fn begin_surface(client: &Client, spec: &SurfaceSpec, stamp: &str) -> anyhow::Result<String> {
+    let mut attempt = 1;
+    loop {
+        let (request_id, spec) = (request_id(spec, stamp, attempt), Some(spec.clone()));
+        let request = CreateSurfaceRequest { spec, request_id, ..CreateSurfaceRequest::default() };
         let response = client.surfaces().create_surface(request).await;
-        let response = response.map_err(|status| client.surfaces.refused(status))?;
-        anyhow::Ok(client.surfaces.required("surface", response.into_inner().surface)?)
-    };
-    let surface = create(request_id(spec)).await?;
-    // One that failed stays what it is; what it computed is taken over.
-    let is_lost = surface.status.as_ref().is_some_and(|status| has_failed(status.state));
-    Ok(if is_lost { create(String::new()).await?.name } else { surface.name })
+        let response = response.map_err(|status| client.surfaces.refused(status))?.into_inner();
+        let surface = client.surfaces.required("surface", response.surface)?;
+        if !surface.status.is_some_and(|status| has_failed(status.state)) {
+            return Ok(surface.name);
+        }
+        attempt += 1;
+    }
 }
 
-async fn begin_trajectory(client: &Client, spec: &TrajectorySpec) -> anyhow::Result<String> {
-    let create = async |request_id: String| {
-        let spec = Some(spec.clone());
+async fn begin_trajectory(client: &Client, spec: &TrajectorySpec, stamp: &str) -> anyhow::Result<String> {
+    let mut attempt = 1;
+    loop {
+        let (request_id, spec) = (request_id(spec, stamp, attempt), Some(spec.clone()));
         let request = CreateTrajectoryRequest { spec, request_id, ..CreateTrajectoryRequest::default() };
         let response = client.trajectories().create_trajectory(request).await;
-        let response = response.map_err(|status| client.trajectories.refused(status))?;
-        anyhow::Ok(client.trajectories.required("trajectory", response.into_inner().trajectory)?)
-    };
-    let trajectory = create(request_id(spec)).await?;
-    let is_lost = trajectory.status.as_ref().is_some_and(|status| has_failed(status.state));
-    Ok(if is_lost { create(String::new()).await?.name } else { trajectory.name })
+        let response = response.map_err(|status| client.trajectories.refused(status))?.into_inner();
+        let trajectory = client.trajectories.required("trajectory", response.trajectory)?;
+        if !trajectory.status.is_some_and(|status| has_failed(status.state)) {
+            return Ok(trajectory.name);
+        }
+        attempt += 1;
+    }
 }
 
 /// The newest surface around `origin` that carries eigenvalues.

@@ -5,14 +5,14 @@ use relief_api::catalog::v1::Split as WireSplit;
 use relief_api::convert::surface::split_to_wire;
 use relief_api::plot::v1::figure_panel::Picture;
 use relief_api::plot::v1::{
-    BandSpread, FigurePanel, PlotKind, RenderFigureRequest, RenderRunsRequest, RenderSurfaceRequest,
+    BandSpread, FigurePanel, PlotFormat, PlotKind, RenderFigureRequest, RenderRunsRequest, RenderSurfaceRequest,
     RenderSurfacesRequest, RenderTrajectoryRequest, RunPlotKind, SurfacesLayout,
 };
 use relief_core::Split;
 
 use crate::cli::{
-    PanelName, PlotCommand, PlotPanelsArguments, PlotRunArguments, PlotSurfaceArguments, PlotSurfacesArguments,
-    PlotTrajectoryArguments, scale,
+    PanelName, PlotCommand, PlotFile, PlotPanelsArguments, PlotRunArguments, PlotSurfaceArguments,
+    PlotSurfacesArguments, PlotTrajectoryArguments, RunPlotKind as RunPlotChoice, scale,
 };
 use crate::client::Client;
 use crate::error::CommandError;
@@ -139,6 +139,7 @@ async fn surfaces(client: &Client, arguments: PlotSurfacesArguments) -> anyhow::
 }
 
 async fn panels(client: &Client, arguments: PlotPanelsArguments) -> anyhow::Result<()> {
+    check_still(&arguments.out)?;
     let PlotPanelsArguments {
         names,
         titles,
@@ -160,6 +161,8 @@ async fn panels(client: &Client, arguments: PlotPanelsArguments) -> anyhow::Resu
     }
     let picture = |(idx, name): (usize, PanelName)| {
         let title = titles.get(idx).cloned().unwrap_or_default();
+        // The logarithm is that of losses.
+        let run_scale = scale(losses.log && run_kind == RunPlotChoice::Training);
         match name {
             PanelName::Surface(name) => Picture::Surface(RenderSurfaceRequest {
                 surface: name.to_string(),
@@ -186,7 +189,7 @@ async fn panels(client: &Client, arguments: PlotPanelsArguments) -> anyhow::Resu
             PanelName::Run(name) => Picture::Runs(RenderRunsRequest {
                 runs: vec![name.to_string()],
                 kind: RunPlotKind::from(run_kind).into(),
-                scale: losses.scale(),
+                scale: run_scale,
                 title,
                 ..RenderRunsRequest::default()
             }),
@@ -204,6 +207,15 @@ async fn panels(client: &Client, arguments: PlotPanelsArguments) -> anyhow::Resu
         shared_scale,
     };
     file::write(&out.path, &figure(client, request).await?)
+}
+
+/// Checks that a file is of a form that several pictures in one have.
+pub(crate) fn check_still(out: &PlotFile) -> Result<(), CommandError> {
+    if matches!(out.format, PlotFormat::Svg | PlotFormat::Png | PlotFormat::Pdf) {
+        return Ok(());
+    }
+    let text = format!("--out is {}; several pictures in one are drawn as .svg, .png or .pdf", out.path.display());
+    Err(CommandError::WrongUse(text))
 }
 
 /// Returns the file of a picture of several.

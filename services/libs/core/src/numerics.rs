@@ -20,7 +20,7 @@ pub enum Engine {
 pub enum Precision {
     /// In float32.
     F32,
-    /// Each float32 as the sum of two bfloat16, with all four products of two of them: about 16 bits.
+    /// Each float32 as the sum of two bfloat16, with the three products of two of them that matter: about 16 bits.
     SplitBf16,
     /// The same with weights rounded to one bfloat16, 8 bits: for previews.
     Bf16,

@@ -102,8 +102,9 @@ pub struct Curvature {
 }
 
 impl Curvature {
-    /// How large the most negative curvature is against the greatest at each point, |lambda_min / lambda_max| (Li et al.
-    /// 2018, section 6): near 0 where the loss is nearly convex; NaN where an eigenvalue is not known, or the greatest is 0.
+    /// How large the most negative curvature is against the greatest at each point, |lambda_min / lambda_max| (Li et
+    /// al. 2018, section 6): near 0 where the loss is nearly convex; NaN where an eigenvalue is not known, or the
+    /// greatest is 0.
     pub fn ratios(&self) -> impl Iterator<Item = f64> {
         let eigenvalues = self.lambda_min.iter().zip(&self.lambda_max);
         eigenvalues.map(|(min, max)| if *max == 0.0 { f64::NAN } else { (min / max).abs() })

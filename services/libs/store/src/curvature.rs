@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn curvature_comes_back_and_goes_with_its_surface() {
+    async fn curvature_comes_back_as_far_as_it_is_there() {
         on_every_store(async |store| {
             let record = surface(store).await;
             assert_eq!(store.read_curvature(&record).await.expect("no curvature"), None);
@@ -129,6 +129,8 @@ mod tests {
             let partial = store.read_curvature(&record).await.expect("curvature").expect("there");
             assert!(partial.lambda_max[2].is_nan() && partial.lambda_max[5].is_nan());
             assert_eq!(partial.lambda_max[4], 5.0);
+            let paths = store.objects.list(&layout::surface_object(&record.id, "lambda_min")).await.expect("a list");
+            assert_eq!(paths.len(), 3);
         })
         .await;
     }
@@ -144,10 +146,18 @@ mod tests {
             store.put_curvature(&record, &full).await.expect("a put");
             let path = layout::surface_object(&record.id, "lambda_min/zarr.json");
             let metadata = store.objects.get(&path).await.expect("an object").expect("metadata");
-            let text = String::from_utf8(metadata.to_vec()).expect("UTF-8").replace("float64", "float32");
-            store.objects.put(&path, text.into()).await.expect("a put");
-            let error = store.read_curvature(&record).await.expect_err("other numbers");
-            assert!(error.to_string().contains("the data type"), "{error}");
+            let text = String::from_utf8(metadata.to_vec()).expect("UTF-8");
+            for (from, to) in [("float64", "float32"), ("\"NaN\"", "0.0"), ("\"little\"", "\"big\"")] {
+                assert!(text.contains(from), "{text}");
+                store.objects.put(&path, text.replace(from, to).into()).await.expect("a put");
+                let error = store.read_curvature(&record).await.expect_err("another form");
+                assert!(error.to_string().contains("the data type"), "{error}");
+            }
+            // An attribute, or an empty configuration, changes nothing.
+            let same = text.replacen('{', "{\"attributes\": {\"by\": \"me\"},", 1);
+            let same = same.replace("\"float64\"", "{\"name\": \"float64\", \"configuration\": {}}");
+            store.objects.put(&path, same.into()).await.expect("a put");
+            assert!(store.read_curvature(&record).await.expect("the same form").is_some());
         })
         .await;
     }

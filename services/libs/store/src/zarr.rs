@@ -166,11 +166,21 @@ impl ZarrArray {
         Self::new::<T>(name, &shape, &tile, &["y", "x"])
     }
 
-    /// Whether stored metadata are those of an array whose chunks are read as this one's are: attributes and names aside.
+    /// Whether stored metadata are those of an array whose chunks are read as this one's are: attributes and names
+    /// aside.
     pub(crate) fn is_described_by(&self, metadata: &[u8]) -> bool {
         let Ok(own) = serde_json::to_value(self.array.metadata()) else { return false };
         let Ok(stored) = serde_json::from_slice::<serde_json::Value>(metadata) else { return false };
-        let parts = ["zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "codecs"];
+        let parts = [
+            "zarr_format",
+            "node_type",
+            "shape",
+            "data_type",
+            "chunk_grid",
+            "chunk_key_encoding",
+            "fill_value",
+            "codecs",
+        ];
         parts.iter().all(|part| plain(own.get(part)) == plain(stored.get(part)))
     }
 
@@ -246,8 +256,13 @@ impl ZarrArray {
 /// other ways to write the same.
 fn plain(part: Option<&serde_json::Value>) -> serde_json::Value {
     match part {
-        Some(serde_json::Value::Object(fields)) if fields.len() == 1 => {
-            fields.get("name").cloned().unwrap_or_else(|| serde_json::Value::Object(fields.clone()))
+        Some(serde_json::Value::Object(fields)) => {
+            let is_empty = |value: &serde_json::Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+            let is_said = |(key, value): &(&String, &serde_json::Value)| *key != "configuration" || !is_empty(value);
+            match fields.get("name") {
+                Some(name) if fields.iter().filter(is_said).count() == 1 => name.clone(),
+                _ => serde_json::Value::Object(fields.clone()),
+            }
         }
         Some(serde_json::Value::Array(items)) => items.iter().map(|item| plain(Some(item))).collect(),
         Some(value) => value.clone(),

@@ -7,10 +7,12 @@ use relief_api::{ApiError, FieldViolation};
 use relief_store::Store;
 
 use super::{drawn, run, several, style, trajectory};
-use crate::plot::{FigureSpec, Panel, PlotSpec, draw_figure};
+use crate::plot::{self, FigureSpec, Layout, Panel, PlotSpec, SurfacesSpec, draw_figure};
 
 /// More panels than this have no room in one picture.
 const MOST_PANELS: usize = 24;
+/// More surfaces than this, over all panels, are not held at once.
+const MOST_SURFACES: usize = 48;
 
 /// Draws several pictures as they are now.
 ///
@@ -22,6 +24,11 @@ pub(super) async fn render(store: &Store, request: wire::RenderFigureRequest) ->
         let message = format!("it holds {n_panels} panels; it must hold 1 to {MOST_PANELS}");
         return Err(ApiError::field("panels", message));
     }
+    let n_surfaces: usize = request.panels.iter().map(n_surfaces).sum();
+    if n_surfaces > MOST_SURFACES {
+        let message = format!("its panels show {n_surfaces} surfaces; they must show {MOST_SURFACES} at most");
+        return Err(ApiError::field("panels", message));
+    }
     let figure = figure_spec(&request)?;
     let mut panels = Vec::with_capacity(n_panels);
     for (idx, panel) in request.panels.into_iter().enumerate() {
@@ -30,15 +37,14 @@ pub(super) async fn render(store: &Store, request: wire::RenderFigureRequest) ->
             return Err(ApiError::field(format!("panels[{idx}].picture"), message));
         };
         let name = name(&picture);
-        panels
-            .push(self::panel(store, picture, request.theme).await.map_err(|error| of_panel(idx, Some(name), error))?);
+        panels.push(self::panel(store, picture, request.theme).await.map_err(|error| of_panel(idx, name, error))?);
     }
     drawn(figure.format, move || draw_figure(&panels, &figure)).await
 }
 
 /// What is told of the panel `idx` of a figure, whose picture stands in the field `picture`.
-pub(super) fn of_panel(idx: usize, picture: Option<&str>, error: ApiError) -> ApiError {
-    let place = picture.map_or_else(|| format!("panels[{idx}]"), |picture| format!("panels[{idx}].{picture}"));
+pub(super) fn of_panel(idx: usize, picture: &str, error: ApiError) -> ApiError {
+    let place = format!("panels[{idx}].{picture}");
     let below =
         |violation: FieldViolation| FieldViolation { field: format!("{place}.{}", violation.field), ..violation };
     let message = if error.violations.is_empty() {
@@ -48,6 +54,15 @@ pub(super) fn of_panel(idx: usize, picture: Option<&str>, error: ApiError) -> Ap
         format!("{place}.{}", error.message)
     };
     ApiError { message, violations: error.violations.into_iter().map(below).collect(), ..error }
+}
+
+/// How many surfaces a panel shows.
+fn n_surfaces(panel: &wire::FigurePanel) -> usize {
+    match &panel.picture {
+        Some(Picture::Surface(_) | Picture::Trajectory(_)) => 1,
+        Some(Picture::Surfaces(request)) => request.surfaces.len(),
+        Some(Picture::Runs(_)) | None => 0,
+    }
 }
 
 fn name(picture: &Picture) -> &'static str {
@@ -97,7 +112,14 @@ async fn panel(store: &Store, picture: Picture, theme: i32) -> Result<Panel, Api
         }
         Picture::Surfaces(request) => {
             shared([request.format, request.theme], request.width, request.dpi)?;
-            several::panel(store, &wire::RenderSurfacesRequest { theme, ..request }).await
+            let panel = several::panel(store, &wire::RenderSurfacesRequest { theme, ..request }).await?;
+            match panel.picture {
+                plot::Picture::Surfaces(_, SurfacesSpec { layout: Layout::Panels(_), .. }) => {
+                    let message = "it is panels, of which a figure is made: let each surface be a panel of its own";
+                    Err(ApiError::field("layout", message))
+                }
+                _ => Ok(panel),
+            }
         }
     }
 }

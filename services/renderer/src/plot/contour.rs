@@ -151,7 +151,7 @@ pub(super) fn coordinate(coordinates: &[f64], at: f64) -> f64 {
 }
 
 /// Draws the labelled lines of `field`, labels clear of `obstacles`; at a `strength` below 1 as a background. Returns
-/// whether there is a level to draw.
+/// whether there is a line.
 pub(super) fn draw_lines(
     scene: &mut Scene,
     frame: &Frame,
@@ -197,5 +197,5 @@ pub(super) fn draw_lines(
         let style = TextStyle { angle, halo: 1.5, ..TextStyle::level(LABEL_SIZE, color, Anchor::Middle) };
         scene.text(&names[lines[line].level], base, style);
     }
-    !levels.is_empty()
+    !lines.is_empty()
 }

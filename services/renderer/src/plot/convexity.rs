@@ -33,6 +33,9 @@ pub(super) fn check(values: &SurfaceValues, spec: &PlotSpec) -> Result<(), PlotE
     if spec.scale == LossScale::Log {
         return Err(PlotError::ConvexityScale);
     }
+    if let Some(loss_max) = spec.loss_max {
+        return Err(PlotError::ConvexityLimit { loss_max });
+    }
     check_shape(values)?;
     super::check_kind(values, kind)
 }

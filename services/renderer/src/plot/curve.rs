@@ -134,7 +134,7 @@ pub(super) fn loss_axis(field: &Field<'_>) -> (Range, Ticks) {
         range.lo = 0.0;
     }
     let padded = range.padded(PADDING);
-    let shown = if field.clip.is_some() { Range { hi: range.hi, ..padded } } else { padded };
+    let shown = if field.is_limited { Range { hi: range.hi, ..padded } } else { padded };
     let ticks = match field.scale {
         LossScale::Linear => tick::linear(if range.lo == 0.0 { 0.0 } else { shown.lo }, shown.hi, 7),
         LossScale::Log => tick::logarithmic(shown.lo, shown.hi, 7),

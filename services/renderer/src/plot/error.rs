@@ -98,12 +98,26 @@ pub enum PlotError {
         most: usize,
     },
     /// One of several panels cannot be drawn.
-    #[error("panels[{panel_idx}]: {source}")]
+    #[error("panels[{panel_idx}].{picture}: {source}")]
     OfPanel {
         /// Which panel.
         panel_idx: usize,
+        /// What it shows.
+        picture: &'static str,
         /// Why.
         source: Box<Self>,
+    },
+    /// Losses that are to stand on one scale are of different scales or palettes.
+    #[error("panels[{panel_idx}] has another scale or palette than the first with losses; one scale needs one of each")]
+    UnlikeScales {
+        /// Which panel.
+        panel_idx: usize,
+    },
+    /// A convexity map has one limit.
+    #[error("loss_max is {loss_max}; a convexity map has no losses, and ends at 0.5: leave it out")]
+    ConvexityLimit {
+        /// The limit given.
+        loss_max: f64,
     },
     /// A trajectory has no such format.
     #[error("format is {format}; a trajectory is drawn as SVG, PNG, PDF, HTML or GIF")]

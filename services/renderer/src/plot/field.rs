@@ -100,11 +100,9 @@ pub struct SharedScale {
 }
 
 impl SharedScale {
-    /// Returns the scale of all of `surfaces`, drawn as `spec` says; none if none of them has a loss to draw.
-    pub(super) fn of(surfaces: &[&SurfaceValues], spec: &PlotSpec) -> Option<Self> {
-        let splits: Vec<_> =
-            surfaces.iter().flat_map(|values| values.splits().map(move |split| (*values, split))).collect();
-        let Field { range, clip, median, .. } = Field::together(&splits, spec).ok()?.into_iter().next()?;
+    /// Returns the scale of all of `splits`, drawn as `spec` says; none if none of them has a loss to draw.
+    pub(super) fn of(splits: &[(&SurfaceValues, &SplitValues)], spec: &PlotSpec) -> Option<Self> {
+        let Field { range, clip, median, .. } = Field::together(splits, spec).ok()?.into_iter().next()?;
         Some(Self { range, limit: clip.map(|clip| clip.limit), median })
     }
 }
@@ -123,6 +121,8 @@ pub(super) struct Field<'a> {
     pub losses: Range,
     /// The limit, if losses are above it.
     pub clip: Option<Clip>,
+    /// Whether the scale ends at a limit, be losses of this field above it or of another that shares the scale.
+    pub is_limited: bool,
     /// The middle one of the positions that can be drawn.
     pub median: f64,
     /// The scale.
@@ -180,6 +180,7 @@ impl<'a> Field<'a> {
             range,
             losses,
             clip,
+            is_limited: clip.is_some(),
             median,
             scale: spec.scale,
             quantity: Quantity::Loss,
@@ -197,14 +198,14 @@ impl<'a> Field<'a> {
         let greatest = if self.scale == LossScale::Log { 10.0_f64.powf(own) } else { own };
         let n_points = self.positions.iter().flatten().filter(|position| **position > range.hi).count();
         let clip = limit.filter(|_| n_points > 0).map(|limit| Clip { limit, greatest, n_points });
-        Self { range, clip, median, ..self }
+        Self { range, clip, is_limited: limit.is_some(), median, ..self }
     }
 
     /// Returns the field of other values than losses on a linear scale from `lo` to `hi`, clipped there.
     pub(super) fn over(self, lo: f64, hi: f64, quantity: Quantity) -> Self {
         let n_points = self.positions.iter().flatten().filter(|position| **position > hi).count();
         let clip = (n_points > 0).then_some(Clip { limit: hi, greatest: self.losses.hi, n_points });
-        Self { range: Range { lo, hi }, clip, quantity, ..self }
+        Self { range: Range { lo, hi }, clip, is_limited: true, quantity, ..self }
     }
 
     /// Returns the field with room on its scale for `other`, clipped where both are.
@@ -217,7 +218,8 @@ impl<'a> Field<'a> {
         let end = |field: &Self| field.clip.map_or(field.losses.hi, |clip| clip.limit);
         let limit = end(self).max(end(other));
         let clip = (n_points > 0).then_some(Clip { limit, greatest: losses.hi, n_points });
-        Self { positions: self.positions.clone(), range, losses, clip, ..*self }
+        let is_limited = clip.is_some() || self.is_limited && other.is_limited;
+        Self { positions: self.positions.clone(), range, losses, clip, is_limited, ..*self }
     }
 
     /// The number of columns.

@@ -1,6 +1,6 @@
 //! Figures: several pictures of any kind in rows and columns of one.
 
-use relief_core::{Curvature, SurfaceValues};
+use relief_core::{Curvature, SplitValues, SurfaceValues};
 
 use super::field::{SharedScale, check_shape};
 use super::frame::{self, MARGIN, WIDTH};
@@ -11,7 +11,7 @@ use super::trajectory::{Path, Trajectory};
 use super::weight::WeightCounts;
 use super::{check_kind, convexity, encode, run, several, trajectory, weight};
 use super::{draw, draw_convexity, draw_runs, draw_surfaces, draw_trajectory, draw_weights};
-use crate::plot::{LONGEST_SIDE, LossScale, PlotError, PlotFormat, PlotKind, PlotSpec, Theme};
+use crate::plot::{LONGEST_SIDE, PlotError, PlotFormat, PlotKind, PlotSpec, Theme};
 
 /// The most panels of a figure.
 const MOST_PANELS: usize = 24;
@@ -72,8 +72,20 @@ pub struct FigureSpec {
     pub width: Option<u32>,
     /// As of [`PlotSpec`].
     pub pixel_ratio: f64,
-    /// Whether the losses of surfaces and trajectories stand on one scale, one for linear ones and one for logarithms.
+    /// Whether the losses of surfaces and trajectories stand on one scale and in one palette.
     pub has_shared_scale: bool,
+}
+
+impl Picture {
+    /// What it is called.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Surface(_) | Self::Convexity(_) => "surface",
+            Self::Trajectory { .. } => "trajectory",
+            Self::Runs(..) | Self::Weights(_) => "runs",
+            Self::Surfaces(..) => "surfaces",
+        }
+    }
 }
 
 impl Panel {
@@ -94,13 +106,15 @@ impl Panel {
         }
     }
 
-    /// The surface whose losses stand on a scale that may be shared.
-    fn surface(&self) -> Option<&SurfaceValues> {
-        match &self.picture {
-            Picture::Surface(values) | Picture::Trajectory { surface: values, .. } => {
-                check_shape(values).is_ok().then_some(values)
-            }
-            _ => None,
+    /// The losses that stand on a scale which may be shared: all that are drawn of a surface or below a path.
+    fn losses(&self) -> Vec<(&SurfaceValues, &SplitValues)> {
+        let (Picture::Surface(values) | Picture::Trajectory { surface: values, .. }) = &self.picture else {
+            return Vec::new();
+        };
+        let n_splits = if self.spec.kind == PlotKind::Curve { 2 } else { 1 };
+        match check_shape(values) {
+            Ok(()) => values.splits().take(n_splits).map(|split| (values, split)).collect(),
+            Err(_) => Vec::new(),
         }
     }
 }
@@ -169,36 +183,48 @@ pub fn draw_figure(panels: &[Panel], figure: &FigureSpec) -> Result<Vec<u8>, Plo
         ..PlotSpec::new(PlotKind::Contour)
     };
     whole.check()?;
-    let scales = [LossScale::Linear, LossScale::Log]
-        .map(|scale| if figure.has_shared_scale { shared_scale(panels, scale) } else { None });
+    let of_panel = |panel_idx: usize, source| PlotError::OfPanel {
+        panel_idx,
+        picture: panels[panel_idx].picture.name(),
+        source: Box::new(source),
+    };
+    for (panel_idx, panel) in panels.iter().enumerate() {
+        panel.spec.check().map_err(|source| of_panel(panel_idx, source))?;
+    }
+    let shared = if figure.has_shared_scale { shared_scale(panels)? } else { None };
     let mut drawings = Vec::with_capacity(panels.len());
     for (panel_idx, panel) in panels.iter().enumerate() {
-        let shared = scales[usize::from(panel.spec.scale == LossScale::Log)];
+        let shared = shared.filter(|_| !panel.losses().is_empty());
         let spec = PlotSpec {
             format: whole.format,
             theme: whole.theme,
             width: (width / n_columns as u32).max(1),
             pixel_ratio: whole.pixel_ratio,
             // The shared scale is clipped, not each of its pictures.
-            loss_max: panel.spec.loss_max.filter(|_| shared.is_none() || panel.surface().is_none()),
+            loss_max: panel.spec.loss_max.filter(|_| shared.is_none()),
             shared,
             ..panel.spec.clone()
         };
-        let of_panel = |source| PlotError::OfPanel { panel_idx, source: Box::new(source) };
-        drawings.push(drawing(&panel.picture, &spec).map_err(of_panel)?);
+        drawings.push(drawing(&panel.picture, &spec).map_err(|source| of_panel(panel_idx, source))?);
     }
     let drawing = arranged(drawings, n_columns, &whole)?;
     encode(&drawing, whole.format, whole.pixel_ratio)
 }
 
-/// The scale of all panels whose losses are drawn so; none if there are none.
-fn shared_scale(panels: &[Panel], scale: LossScale) -> Option<SharedScale> {
-    let alike: Vec<&Panel> = panels.iter().filter(|panel| panel.spec.scale == scale).collect();
-    let surfaces: Vec<&SurfaceValues> = alike.iter().filter_map(|panel| panel.surface()).collect();
-    let spec = alike.first().map(|panel| &panel.spec)?;
-    // The highest of the limits that are asked for leaves nothing out that one of them would show.
-    let loss_max = alike.iter().filter_map(|panel| panel.spec.loss_max).max_by(f64::total_cmp);
-    SharedScale::of(&surfaces, &PlotSpec { loss_max, shared: None, ..spec.clone() })
+/// The scale of all panels that have losses on one; none if none has.
+fn shared_scale(panels: &[Panel]) -> Result<Option<SharedScale>, PlotError> {
+    let sharing: Vec<(usize, &Panel)> =
+        panels.iter().enumerate().filter(|(_, panel)| !panel.losses().is_empty()).collect();
+    let Some((_, first)) = sharing.first() else { return Ok(None) };
+    let is_other = |panel: &Panel| (panel.spec.scale, panel.spec.palette) != (first.spec.scale, first.spec.palette);
+    if let Some((panel_idx, _)) = sharing.iter().find(|(_, panel)| is_other(panel)) {
+        return Err(PlotError::UnlikeScales { panel_idx: *panel_idx });
+    }
+    // A limit is one of all only if it leaves nothing out that a panel would show.
+    let limits: Option<Vec<f64>> = sharing.iter().map(|(_, panel)| panel.spec.loss_max).collect();
+    let loss_max = limits.and_then(|limits| limits.into_iter().max_by(f64::total_cmp));
+    let losses: Vec<_> = sharing.iter().flat_map(|(_, panel)| panel.losses()).collect();
+    Ok(SharedScale::of(&losses, &PlotSpec { loss_max, shared: None, ..first.spec.clone() }))
 }
 
 /// Puts `drawings` into rows of `n_columns`.

@@ -105,8 +105,8 @@ pub fn draw(values: &SurfaceValues, spec: &PlotSpec) -> Result<Vec<u8>, PlotErro
     }
 }
 
-/// Draws where the loss is how far from convex: the ratio of its extreme curvatures in a coloured cell for each point, all
-/// maps on one scale from 0 to 0.5. The kind of `spec` is convexity.
+/// Draws where the loss is how far from convex: the ratio of its extreme curvatures in a coloured cell for each point,
+/// all maps on one scale from 0 to 0.5. The kind of `spec` is convexity.
 ///
 /// # Errors
 /// When the specification or the shape of the curvature is wrong, no point has both eigenvalues, or the format is one

@@ -1,5 +1,5 @@
-//! Runs: loss and error over epochs, and the norm of the weights, as in Li et al. 2018, figures 3 and 11; the lines of
-//! several runs in one picture.
+//! Runs: loss and error over epochs, and the norm of the weights over epochs and iterations, as in Li et al. 2018; the
+//! lines of several runs in one picture.
 
 use super::colormap::{Color, MOST_DISTINCT, distinct};
 use super::curve::{draw_legend, draw_line};
@@ -82,10 +82,10 @@ impl Run {
         self.epochs.windows(2).filter(|pair| pair[1].rate < pair[0].rate).map(|pair| pair[0].epoch).collect()
     }
 
-    /// The last step of an epoch, or none.
+    /// The last step of an epoch; none if it is not known.
     fn last_step(&self, epoch: f64) -> Option<f64> {
-        let is_after = self.steps.partition_point(|step| step.epoch <= epoch);
-        Some(self.steps.get(is_after.checked_sub(1)?)?.step)
+        let n_until = self.steps.partition_point(|step| step.epoch <= epoch);
+        self.steps.get(n_until.checked_sub(1)?).filter(|step| step.epoch == epoch).map(|step| step.step)
     }
 }
 
@@ -253,8 +253,8 @@ impl Panel {
         Self::with_lines(lines, Time::Epochs, name, color, scale, missing)
     }
 
-    /// Returns the panel of the norm over steps; none if none is known, or can be drawn. What is missing there is missing
-    /// over epochs too, where it is told.
+    /// Returns the panel of the norm over steps; none if none is known, or can be drawn. What is missing there is
+    /// missing over epochs too, where it is told.
     fn of_steps(runs: &[Run], name: &str, color: Color, scale: LossScale) -> Option<Self> {
         let line = |(run_idx, run): (usize, &Run)| {
             let stride = run.steps.len().div_ceil(MOST_STEPS).max(1);
@@ -294,7 +294,7 @@ impl Panel {
     }
 
     fn described(&self) -> String {
-        format!("{} over {}s {} to {}", self.label, self.time.as_str(), short(self.x.lo), short(self.x.hi))
+        format!("{} over {}s {} to {}", self.label, self.time.as_str(), self.x.lo, self.x.hi)
     }
 
     /// Draws the panel; returns what is said of its points.
@@ -326,7 +326,7 @@ impl Panel {
                     Time::Epochs => said_of(run, run.epochs.get(idx)?),
                     Time::Steps => {
                         let norm = if spec.scale == LossScale::Log { 10.0_f64.powf(position) } else { position };
-                        format!("{}\niteration {}\nnorm of the weights {}", run.name, short(*time), short(norm))
+                        format!("{}\niteration {time}\nnorm of the weights {}", run.name, short(norm))
                     }
                 };
                 Some(Spot { at: frame.point(*time, position), text })

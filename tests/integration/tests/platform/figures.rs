@@ -129,11 +129,14 @@ async fn a_figure_without_its_runs_says_what_is_missing_and_computes_nothing() -
     let wrong = relief.said(&wrong).await?;
     assert_eq!(wrong.status.code(), Some(2));
     assert!(wrong.stderr.contains("--batches holds 1; interpolation is between two, a small and a large one"));
-    let dry =
-        ["figure", "paths", "--networks=lenet5", "--batches=20", "--weight-decays=5e-4", "--dry-run", "--out", &out];
+    let dry = ["figure", "paths", "--networks=lenet5", "--batches=20", "--weight-decays=5e-4", "--dry-run"];
     let dry = relief.run(&dry).await?;
     assert!(dry.contains(&format!("the path of {small}, 51 x 51 points around it")), "{dry}");
     assert!(!std::fs::exists(&out)?);
+    let html = ["figure", "paths", "--networks=lenet5", "--batches=20", "--weight-decays=5e-4", "--out", "paths.html"];
+    let html = relief.said(&html).await?;
+    assert_eq!(html.status.code(), Some(2));
+    assert!(html.stderr.contains("--out is paths.html; several pictures in one are drawn as .svg, .png or .pdf"));
     assert_eq!(relief.run(&["surface", "list"]).await?.lines().count(), 1);
     assert!(relief.run(&["figure"]).await?.contains("random-planes   fig18"));
     Ok(())

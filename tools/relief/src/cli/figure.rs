@@ -12,7 +12,7 @@ use super::trajectory::GridSize;
 #[derive(Debug, Args)]
 pub(crate) struct FigureArguments {
     /// The figure, by its name or its number; without it, all of them are listed
-    #[arg(value_enum, hide_possible_values = true, value_name = "NAME", requires = "out")]
+    #[arg(value_enum, hide_possible_values = true, value_name = "NAME")]
     pub(crate) name: Option<FigureName>,
     /// The dataset that the runs were trained on, and that losses are means over; that of the newest run unless given
     #[arg(long)]

@@ -16,6 +16,8 @@ pub(super) struct Chosen {
     pub(super) id: RunId,
     /// The number of epochs, which is that of its last snapshot.
     pub(super) epochs: u32,
+    /// When it was accepted.
+    pub(super) created: String,
 }
 
 impl Chosen {
@@ -65,8 +67,11 @@ fn chosen(
     let mut missing = Vec::new();
     for wanted in wanted {
         let found = on_it.iter().find(|(_, spec)| is_of(spec, &wanted));
-        match found.and_then(|(run, spec)| Some((run.name.parse().ok()?, spec.epochs))) {
-            Some((id, epochs)) => chosen.push(Chosen { wanted, id, epochs }),
+        match found.and_then(|(run, spec)| Some((run, run.name.parse().ok()?, spec.epochs))) {
+            Some((run, id, epochs)) => {
+                let created = run.create_time.as_ref().map(ToString::to_string).unwrap_or_default();
+                chosen.push(Chosen { wanted, id, epochs, created });
+            }
             None => missing.push(wanted),
         }
     }
@@ -207,7 +212,7 @@ mod tests {
         let error = chosen(&runs, entry(), &choices(&["lenet5", "vgg9"]), None).expect_err("missing runs").to_string();
         for part in [
             "minima (fig9) needs runs that are not there:",
-            "networks/vgg9 on datasets/d, batch 32, weight decay 0.0005\n    relief train --network vgg9 --dataset d --batch 32",
+            "networks/vgg9 on datasets/d, batch 32, weight decay 0.0005\n    relief train --network vgg9 --dataset d",
             "networks/lenet5 on datasets/d, batch 1000, weight decay 0.0005\n    runs/b is running",
             "runs/a: lenet5, batch 32, weight decay 0.0005",
         ] {

@@ -59,7 +59,7 @@ pub(super) struct Ingredients<'a> {
     pub(super) dataset: &'a DatasetId,
     /// The runs, in the order of [`Choices::wanted`].
     pub(super) runs: &'a [Chosen],
-    /// Whether the dataset has test samples.
+    /// Whether the runs were evaluated on test samples too.
     pub(super) has_test: bool,
 }
 

@@ -215,11 +215,16 @@ impl Direct {
     }
 }
 
-/// The offset of the last channel that a group reads, or of its other half.
+/// The greatest offset of a channel that a group reads, or of its other half: where the last block has few channels, it
+/// may be in the block before.
 fn last_channel(group: &Group, input: &Place) -> usize {
-    let last = group.n_inputs.max(1) - 1;
-    let block = group.input_block + last / input.lanes;
-    block * input.block + input.halves(block).reach() + last % input.lanes * input.channel
+    let n_inputs = group.n_inputs.max(1);
+    let reach = |idx: usize| {
+        let block = group.input_block + idx;
+        let last = (n_inputs - idx * input.lanes).min(input.lanes) - 1;
+        block * input.block + input.halves(block).reach() + last * input.channel
+    };
+    (0..n_inputs.div_ceil(input.lanes)).map(reach).max().unwrap_or(0)
 }
 
 /// # Safety

@@ -10,6 +10,7 @@ mod transform;
 
 use super::direct::Operands;
 use super::path::{Path, dispatch};
+use crate::cpu::encoding::Encoding;
 use crate::cpu::layout::Place;
 use body::body;
 use transform::{Four, N_TAPS, Transform, Two};
@@ -109,6 +110,9 @@ impl Winograd {
         residual: Option<Place>,
         n_images: usize,
     ) -> Self {
+        let is_plain = |place: &Place| place.is_blocked(path) && place.encoding == Encoding::F32;
+        assert!([input, output].iter().chain(&residual).all(is_plain), "values that are no vectors of float32");
+        assert!(residual.is_none_or(|residual| residual.dims == output.dims), "a residual of another shape");
         let [_, height, width] = output.dims;
         let mut tiles = Vec::new();
         for image in 0..n_images {

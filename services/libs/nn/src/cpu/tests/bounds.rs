@@ -227,7 +227,7 @@ fn check_winograd(
     let conv = Winograd::new(path, form, [1, 1], [input, output], residual, N_IMAGES);
     let side = form.n_outputs();
     // The last input of the last tile, which begins in front of the image.
-    let [row, column] = [height, width].map(|size| (size.next_multiple_of(side) - side - 1 + side + 1) as isize);
+    let [row, column] = [height, width].map(|size| size.next_multiple_of(side) as isize);
     let n_lanes = output.n_blocks() * path.lanes();
     let n_weights = (side + 2) * (side + 2) * n_inputs * n_lanes;
     let call = Call {

@@ -279,7 +279,8 @@ impl Network {
             for (idx, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let error = (f64::from(*found) - expected).abs();
                 let is_right = match is_exact {
-                    true if is_rounded(&plan) => error <= 2e-6 * largest,
+                    // Where a result is wrong it is wrong by an integer.
+                    true if is_rounded(&plan) => error <= 1e-3_f64.max(2e-6 * largest),
                     true => error == 0.0,
                     false => error <= factor * tolerance * scale,
                 };
@@ -289,7 +290,7 @@ impl Network {
     }
 }
 
-/// Whether the plan rounds what is computed of integers: F(4 x 4, 3 x 3) divides by three.
+/// Whether the plan rounds what is computed of integers: F(4 x 4, 3 x 3) divides by what is no power of two.
 fn is_rounded(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| matches!(&step.op, StepOp::Winograd(winograd, _) if winograd.form() == Form::Four))
 }

@@ -184,7 +184,8 @@ unsafe fn multiply_tiles<V: Vector, const N: usize>(
                 accumulate::<V, N>(n_tiles, values.add(channel), weight, ahead, &mut sums);
                 weight = weight.add(N * V::LANES);
             }
-            values = values.add(conv.chunk * V::LANES);
+            // Behind the last block lies nothing that is read.
+            values = values.wrapping_add(conv.chunk * V::LANES);
         }
         for channel in 0..n_rest {
             accumulate::<V, N>(n_tiles, values.add(channel), weight, ahead, &mut sums);

@@ -3,7 +3,7 @@
 //!
 //! F(m, 3) multiplies polynomials at m + 1 points and at infinity (Toom and Cook): with M the product of x - p over the
 //! points, B^T has the coefficients of M / (x - p) for each point and those of M for infinity, G the powers of each point
-//! over the value of M / (x - p) there, and A^T the powers of each point.
+//! over the value of M / (x - p) there, and A^T the powers of each point. Signs that two of them share are left out.
 
 use crate::cpu::kernel::vector::Vector;
 
