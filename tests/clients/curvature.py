@@ -29,4 +29,4 @@ for name, values in eigenvalues.items():
         overwrite=True,
     )
     array[:] = values
-print(f"{surface} carries {' and '.join(eigenvalues)} at {loss.size} points")
+print(f"{' and '.join(eigenvalues)} at {loss.size} points")

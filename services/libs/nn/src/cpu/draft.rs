@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use relief_graph::{BatchNormalization, Graph, Node, Op, Pool, ValueShape};
+use relief_graph::{BatchNormalization, Graph, Node, Op, Parameter, Pool, ValueShape};
 
 use super::activation::Activation;
 use super::kernel::direct::Window;
@@ -31,6 +31,8 @@ pub(crate) struct Draft {
     /// (channels, height, width); the first is the network's input, and vectors are images of 1 x 1.
     pub(crate) values: Vec<[usize; 3]>,
     pub(crate) output: usize,
+    /// The values of all parameters together.
+    pub(crate) n_parameters: usize,
 }
 
 /// A step, and the values that it reads and writes.
@@ -126,7 +128,8 @@ impl Draft {
         match &drafter.names[graph.output_name()] {
             Meaning::Value { idx, .. } => {
                 let output = *idx;
-                Ok(Self { steps: drafter.steps, values: drafter.values, output })
+                let n_parameters = graph.parameters().iter().map(Parameter::n_values).sum();
+                Ok(Self { steps: drafter.steps, values: drafter.values, output, n_parameters })
             }
             Meaning::Tensor { .. } => unreachable!("logits depend on the input"),
         }

@@ -2,7 +2,7 @@
 
 mod storage;
 
-use relief_graph::{Graph, Parameter};
+use relief_graph::Graph;
 
 use super::activation::Activation;
 use super::draft::{Draft, DraftConv, DraftOp, DraftStep, Unsupported};
@@ -37,6 +37,9 @@ pub(crate) enum Algorithm {
 const CACHE_VALUES: usize = 1 << 18;
 /// Parameters that do not fit into that cache.
 const LARGE_NETWORK: usize = 1 << 20;
+/// With more parameters than this, Winograd's larger tiles are not worth what they cost: their weights take four times
+/// the memory of a filter's, and logits of such networks lost more than 1e-5 of the largest to rounding.
+const MOST_PARAMETERS_OF_LARGE_TILES: usize = 1 << 21;
 /// Images that share each reading of such parameters.
 const LARGE_NETWORK_IMAGES: usize = 16;
 /// The most images that go through the network together.
@@ -106,7 +109,7 @@ pub(crate) struct Workspace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kernel {
     Direct,
-    Winograd,
+    Winograd(Form),
     Depthwise,
     Amx(Precision),
 }
@@ -130,8 +133,7 @@ impl Plan {
         let path = path_of(path, algorithm);
         let storage = Storage::of(&draft, path, |step| border_of(&draft, step, algorithm));
         let per_image: usize = storage.slots.iter().sum();
-        let n_parameters: usize = graph.parameters().iter().map(Parameter::n_values).sum();
-        let least = if n_parameters > LARGE_NETWORK { LARGE_NETWORK_IMAGES } else { 1 };
+        let least = if draft.n_parameters > LARGE_NETWORK { LARGE_NETWORK_IMAGES } else { 1 };
         let n_images = (CACHE_VALUES / per_image.max(1)).clamp(least, MAX_IMAGES);
         Ok(Self::with_images(&draft, storage, path, algorithm, n_images))
     }
@@ -243,15 +245,8 @@ impl Plan {
         let shape = [output.dims[0], input.dims[0] / conv.groups, window.kernel[0], window.kernel[1]];
         let n_lanes = output.n_blocks() * lanes;
         match kernel {
-            Kernel::Winograd => {
-                let planned = Winograd::new(
-                    path,
-                    Form::of(output.dims[1], output.dims[2]),
-                    window.padding,
-                    places,
-                    residual,
-                    n_images,
-                );
+            Kernel::Winograd(form) => {
+                let planned = Winograd::new(path, form, window.padding, places, residual, n_images);
                 self.n_scratch = self.n_scratch.max(planned.n_scratch());
                 let recipe = Recipe::conv(conv, shape, Target::Winograd, planned.n_weights(), n_lanes);
                 StepOp::Winograd(planned, self.recipe(recipe))
@@ -330,11 +325,17 @@ fn kernel_of(draft: &Draft, step: &DraftStep, algorithm: Algorithm) -> Kernel {
     let is_encoded = step.inputs[0] != 0 && !is_vector(input) && (step.inputs.len() == 1 || !is_vector(output));
     let is_matrix = conv.groups == 1 && is_encoded;
     match algorithm {
-        Algorithm::Fastest if is_small && is_large => Kernel::Winograd,
+        Algorithm::Fastest if is_small && is_large => Kernel::Winograd(form_of(draft, output)),
         Algorithm::SplitBf16 if is_matrix => Kernel::Amx(Precision::SplitBf16),
         Algorithm::Bf16 if is_matrix => Kernel::Amx(Precision::Bf16),
         _ => Kernel::Direct,
     }
+}
+
+/// The tiles of a convolution by Winograd's algorithm whose outputs have these dimensions.
+fn form_of(draft: &Draft, [_, height, width]: [usize; 3]) -> Form {
+    let is_large = draft.n_parameters > MOST_PARAMETERS_OF_LARGE_TILES;
+    if is_large { Form::Two } else { Form::of(height, width) }
 }
 
 /// The border that `step` needs around its first input.
@@ -342,13 +343,12 @@ fn border_of(draft: &Draft, step: &DraftStep, algorithm: Algorithm) -> Border {
     let DraftOp::Conv(conv) = &step.op else { return Border::default() };
     let ([_, height, width], [_, n_rows, n_columns]) = (draft.values[step.inputs[0]], draft.values[step.output]);
     let Window { kernel, stride, padding, dilation } = conv.window;
-    let is_winograd = kernel_of(draft, step, algorithm) == Kernel::Winograd;
-    let form = Form::of(n_rows, n_columns);
+    let kernel_choice = kernel_of(draft, step, algorithm);
     // How far the last window, or the last tile, reaches beyond the image.
     let beyond = |axis: usize, n_outputs: usize, size: usize| {
-        let end = match is_winograd {
-            true => n_outputs.next_multiple_of(form.n_outputs()) + kernel[axis] - 1,
-            false => (n_outputs - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1,
+        let end = match kernel_choice {
+            Kernel::Winograd(form) => n_outputs.next_multiple_of(form.n_outputs()) + kernel[axis] - 1,
+            _ => (n_outputs - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1,
         };
         end.saturating_sub(padding[axis] + size)
     };
