@@ -46,21 +46,21 @@ first() {
         ) > "$out/$split-$count-$name"
     done
 }
-# has NAME TRAIN TEST: whether a dataset is there with so many images.
-has() {
-    awk -v name="datasets/$1" -v train="$2" -v test="$3" '
-        $1 == name && $4 == train && $5 == test { found = 1 } END { exit !found }' "$out/datasets.txt"
+# import NAME SPLIT COUNT IMAGES LABELS: a split, unless it is there with so many images.
+import() {
+    local column=4
+    [[ $2 == test ]] && column=5
+    if ! awk -v name="datasets/$1" -v column="$column" -v count="$3" '
+        $1 == name && $column == count { found = 1 } END { exit !found }' "$out/datasets.txt"; then
+        "$relief" dataset import "$1" --format idx "$4" "$5" --split "$2"
+    fi
 }
-if ! has fashion 60000 10000; then
-    "$relief" dataset import fashion --format idx "$images"/train-{images-idx3,labels-idx1}-ubyte.gz
-    "$relief" dataset import fashion --format idx "$images"/t10k-{images-idx3,labels-idx1}-ubyte.gz --split test
-fi
-if ! has fashion2k 2000 1000; then
-    first 2000 train
-    first 1000 t10k
-    "$relief" dataset import fashion2k --format idx "$out"/train-2000-{images-idx3,labels-idx1}
-    "$relief" dataset import fashion2k --format idx "$out"/t10k-1000-{images-idx3,labels-idx1} --split test
-fi
+first 2000 train
+first 1000 t10k
+import fashion train 60000 "$images"/train-{images-idx3,labels-idx1}-ubyte.gz
+import fashion test 10000 "$images"/t10k-{images-idx3,labels-idx1}-ubyte.gz
+import fashion2k train 2000 "$out"/train-2000-{images-idx3,labels-idx1}
+import fashion2k test 1000 "$out"/t10k-1000-{images-idx3,labels-idx1}
 
 # train NETWORK DATASET BATCH RATE: a run of 30 epochs, unless there is one; the figures find it by these.
 train() {

@@ -1,5 +1,6 @@
-//! The renderer service: draws stored surfaces as curves, contours, heat maps and in three dimensions, and paths of
-//! training over them; and writes surfaces for programs that show them.
+//! The renderer service: draws stored surfaces as curves, contours, heat maps, convexity maps and in three dimensions,
+//! paths of training over them, and how runs went; puts such pictures beside each other; and writes surfaces for
+//! programs that show them.
 //!
 //! What holds: drawing ([`plot`]) is pure: a picture is a function of the values and the specification, byte for byte.
 //! There is one scene description, SVG; PNG, PDF and the pictures of an animation are made from that same SVG. What has

@@ -7,7 +7,8 @@
 //! Nothing that a surface consists of is replaced by something else: its record, its tiles, the changes that it goes
 //! through and the entries of the lease that says who leads are put where there is nothing, on every backend, so that
 //! a process that was held up while another took over finds their places taken and is told so
-//! ([`StoreErrorKind::Superseded`]). The parts of a trajectory are put in the same way, where those of no other one of
+//! ([`StoreErrorKind::Superseded`]). The curvature that may lie beside a surface's loss is no part of that, and may be
+//! put anew. The parts of a trajectory are put in the same way, where those of no other one of
 //! its name lie. Credentials of a bucket are in no error, no log and no `Debug`, and every request to one is bounded
 //! in time.
 //!

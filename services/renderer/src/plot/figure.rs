@@ -4,25 +4,22 @@ use relief_core::{Curvature, SplitValues, SurfaceValues};
 
 use super::field::{SharedScale, check_shape};
 use super::frame::{self, MARGIN, WIDTH};
+use super::panel::{MOST_PIXELS, columns_for};
 use super::run::{Run, RunKind};
 use super::scene::{Drawing, Point, Scene, Size};
-use super::several::{NamedSurface, SurfacesSpec};
+use super::several::{MOST_COLUMNS, NamedSurface, SurfacesSpec};
 use super::trajectory::{Path, Trajectory};
 use super::weight::WeightCounts;
 use super::{check_kind, convexity, encode, run, several, trajectory, weight};
 use super::{draw, draw_convexity, draw_runs, draw_surfaces, draw_trajectory, draw_weights};
-use crate::plot::{LONGEST_SIDE, PlotError, PlotFormat, PlotKind, PlotSpec, Theme};
+use crate::plot::{PlotError, PlotFormat, PlotKind, PlotSpec, Theme};
 
 /// The most panels of a figure.
 const MOST_PANELS: usize = 24;
-/// The most panels side by side.
-const MOST_COLUMNS: u32 = 8;
 /// The pixels of a column where there are several.
 const COLUMN_PIXELS: u32 = 480;
 /// What lies between two panels, besides their margins.
 const GAP: f64 = 6.0;
-/// The highest picture, in pixels.
-const MOST_PIXELS: f64 = 2.0 * LONGEST_SIDE as f64;
 
 /// What a picture is of.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,7 +167,7 @@ pub fn draw_figure(panels: &[Panel], figure: &FigureSpec) -> Result<Vec<u8>, Plo
             return Err(PlotError::Columns { n_columns, most: MOST_COLUMNS });
         }
         Some(n_columns) => n_columns as usize,
-        None => super::panel::columns_for(panels.len()),
+        None => columns_for(panels.len()),
     };
     let n_columns = n_columns.min(panels.len());
     let width = figure.width.unwrap_or(if n_columns == 1 { WIDTH as u32 } else { COLUMN_PIXELS * n_columns as u32 });

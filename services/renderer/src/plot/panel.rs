@@ -33,7 +33,7 @@ const GAP: f64 = 18.0;
 /// A colour bar higher than this says no more.
 const BAR_HEIGHT: f64 = 420.0;
 /// The highest picture, in pixels.
-const MOST_PIXELS: f64 = 2.0 * LONGEST_SIDE as f64;
+pub(super) const MOST_PIXELS: f64 = 2.0 * LONGEST_SIDE as f64;
 
 /// What stands where, before anything is drawn.
 struct Grid {

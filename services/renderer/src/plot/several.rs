@@ -18,7 +18,7 @@ use crate::plot::{LossScale, PlotError, PlotFormat, PlotKind, PlotSpec, check_ki
 /// The most surfaces in one picture.
 pub(super) const MOST_SURFACES: usize = 24;
 /// The most panels side by side.
-const MOST_COLUMNS: u32 = 8;
+pub(super) const MOST_COLUMNS: u32 = 8;
 const LEGEND_SIZE: f64 = 12.5;
 /// How strongly the colour of a band is seen.
 const BAND_STRENGTH: f64 = 0.28;
