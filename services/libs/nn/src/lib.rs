@@ -20,7 +20,7 @@ mod sgd;
 mod training;
 mod transfer;
 
-pub use cpu::{Path as CpuPath, UnknownPath as UnknownCpuPath};
+pub use cpu::{Path as CpuPath, UnknownPath as UnknownCpuPath, exercise_matrix_unit};
 pub use device::{Device, NumericChoice, NumericsError};
 pub use device_choice::{DeviceChoice, DeviceChoiceError};
 pub use evaluation::{Evaluation, Inference, LogitsSpan, PlaneSession, SessionError, Stage};

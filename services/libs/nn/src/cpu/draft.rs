@@ -17,11 +17,13 @@ pub(crate) const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
 /// Why the engine cannot run a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the cpu engine cannot run {operator} `{node}`: {reason}")]
-pub(crate) struct Unsupported {
-    node: String,
-    operator: &'static str,
-    reason: &'static str,
+pub(crate) enum Unsupported {
+    /// It has an operator, or a form of one, that the engine lacks.
+    #[error("the cpu engine cannot run {operator} `{node}`: {reason}")]
+    Operator { node: String, operator: &'static str, reason: &'static str },
+    /// Its values are too many for the offsets that kernels keep.
+    #[error("the cpu engine cannot keep {n_values} values of a layer in memory together, {} at most", super::plan::MAX_OFFSET)]
+    Values { n_values: usize },
 }
 
 /// The steps of a network in order, and the values between them.
@@ -486,5 +488,5 @@ impl<'a> Drafter<'a> {
 }
 
 fn refuse(node: &Node, reason: &'static str) -> Unsupported {
-    Unsupported { node: node.name.clone(), operator: node.op.name(), reason }
+    Unsupported::Operator { node: node.name.clone(), operator: node.op.name(), reason }
 }

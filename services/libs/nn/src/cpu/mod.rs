@@ -19,6 +19,7 @@ mod point;
 #[cfg(test)]
 mod tests;
 
+pub use kernel::amx::exercise_matrix_unit;
 pub use kernel::path::{Path, UnknownPath};
 #[cfg(test)]
 pub(crate) use pack::{Packed, Tensors};

@@ -44,6 +44,8 @@ const MOST_PARAMETERS_OF_LARGE_TILES: usize = 1 << 21;
 const LARGE_NETWORK_IMAGES: usize = 16;
 /// The most images that go through the network together.
 const MAX_IMAGES: usize = 16;
+/// The largest offset in a buffer: kernels keep offsets in 32 bits.
+pub(super) const MAX_OFFSET: usize = u32::MAX as usize;
 /// Fewer input channels are not worth Winograd's transforms.
 const MIN_WINOGRAD_CHANNELS: usize = 8;
 
@@ -127,15 +129,16 @@ impl Plan {
     /// Plans the forward pass of `graph`.
     ///
     /// # Errors
-    /// When it has an operator that the engine lacks, or one in a form that it lacks.
+    /// When it has an operator that the engine lacks, or one in a form that it lacks, or values of more than 16 GiB.
     pub(crate) fn new(graph: &Graph, path: Path, algorithm: Algorithm) -> Result<Self, Unsupported> {
         let draft = Draft::of(graph)?;
         let path = path_of(path, algorithm);
         let storage = Storage::of(&draft, path, |step| border_of(&draft, step, algorithm));
         let per_image: usize = storage.slots.iter().sum();
         let least = if draft.n_parameters > LARGE_NETWORK { LARGE_NETWORK_IMAGES } else { 1 };
-        let n_images = (CACHE_VALUES / per_image.max(1)).clamp(least, MAX_IMAGES);
-        Ok(Self::with_images(&draft, storage, path, algorithm, n_images))
+        let most = MAX_OFFSET / storage.slots.iter().copied().max().unwrap_or(0).max(1);
+        let n_images = (CACHE_VALUES / per_image.max(1)).clamp(least, MAX_IMAGES).min(most.max(1));
+        Self::with_images(&draft, storage, path, algorithm, n_images)
     }
 
     /// As [`Self::new`], with micro-batches of `n_images`: the logits have the same bits with any number.
@@ -151,10 +154,20 @@ impl Plan {
         let draft = Draft::of(graph)?;
         let path = path_of(path, algorithm);
         let storage = Storage::of(&draft, path, |step| border_of(&draft, step, algorithm));
-        Ok(Self::with_images(&draft, storage, path, algorithm, n_images))
+        Self::with_images(&draft, storage, path, algorithm, n_images)
     }
 
-    fn with_images(draft: &Draft, storage: Storage, path: Path, algorithm: Algorithm, n_images: usize) -> Self {
+    fn with_images(
+        draft: &Draft,
+        storage: Storage,
+        path: Path,
+        algorithm: Algorithm,
+        n_images: usize,
+    ) -> Result<Self, Unsupported> {
+        let n_values = storage.slots.iter().max().map_or(0, |values| values * n_images);
+        if n_values > MAX_OFFSET {
+            return Err(Unsupported::Values { n_values });
+        }
         let mut plan = Self {
             path,
             steps: Vec::new(),
@@ -172,7 +185,7 @@ impl Plan {
                 plan.steps.push(Step { op, inputs, output, bounds: step.bounds });
             }
         }
-        plan
+        Ok(plan)
     }
 
     /// The images of a micro-batch.

@@ -15,13 +15,15 @@
 mod body;
 #[cfg(target_arch = "x86_64")]
 mod epilogue;
+#[cfg(target_arch = "x86_64")]
+mod exercise;
 mod lines;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 use super::direct::{Operands, Window};
-use super::path::Path;
+use super::path::{Isa, Path};
 use crate::cpu::encoding::Encoding;
 use crate::cpu::layout::Place;
 use lines::Lines;
@@ -53,6 +55,21 @@ struct Extents {
     input: usize,
     residual: usize,
     output: usize,
+}
+
+/// Keeps the matrix unit busy for some milliseconds with products of tiles as convolutions have them, on this thread, and
+/// returns the number of floating-point operations. There is nothing to do where this process has no such unit.
+///
+/// A benchmark that times it knows how fast the unit is by itself: on a processor that is shared with others, half as
+/// fast at one time as at another.
+#[must_use]
+pub fn exercise_matrix_unit() -> Option<f64> {
+    match Path::amx()?.isa() {
+        // SAFETY: the path has tiles, which therefore may be used.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => Some(unsafe { exercise::exercise() }),
+        _ => None,
+    }
 }
 
 impl Amx {

@@ -12,7 +12,8 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 fn for_networks(check: impl Fn(&Network, Path, Algorithm, &str)) {
     for seed in 2000..2030 {
         let network = drawn::network(seed, false);
-        for (path, algorithm) in all_algorithms() {
+        let rounded = Path::amx().map(|path| (path, Algorithm::Bf16));
+        for (path, algorithm) in all_algorithms().into_iter().chain(rounded) {
             check(&network, path, algorithm, &format!("seed {seed}, {} {algorithm:?}", path.as_str()));
         }
     }

@@ -3,22 +3,23 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use relief_core::Philox;
+use relief_graph::Gemm;
 
-use super::network::spread;
-use crate::cpu::Path;
+use super::network::{PLAIN, Sketch, spread};
 use crate::cpu::kernel::direct::{Direct, Group, Operands, Window, dense_groups};
 use crate::cpu::kernel::pointwise::{self, Affine, Joint};
 use crate::cpu::kernel::window::{self, Depthwise, Summary, Windows};
 use crate::cpu::kernel::winograd::{Form, Winograd};
 use crate::cpu::layout::{Border, Place};
+use crate::cpu::{Algorithm, Path, Plan};
 
 /// More images than one, so that the last begins somewhere.
 const N_IMAGES: usize = 2;
 const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 /// Wide enough for all windows here.
 const BORDER: Border = Border { top: 1, left: 2, bottom: 3, right: 4 };
-/// What lies behind the end of a slice, and what an output holds before.
-const BEHIND: f32 = f32::NAN;
+/// What lies behind the end of a slice, NaN in both of its halves, and what an output holds before.
+const BEHIND: f32 = f32::from_bits(0x7fc0_7fc0);
 const BEFORE: f32 = -12345.0;
 const N_BEHIND: usize = 48;
 
@@ -44,7 +45,7 @@ impl Call<'_> {
         let mut memory = Vec::new();
         for len in &self.inputs {
             let mut values = vec![0.0; *len];
-            values.iter_mut().for_each(|value| *value = spread(&mut draws));
+            values.iter_mut().for_each(|value| *value = word(&mut draws));
             values.resize(len + N_BEHIND, BEHIND);
             memory.push(values);
         }
@@ -83,6 +84,17 @@ impl Call<'_> {
             assert!(result.is_err(), "{case}: slice {slot} of {lens:?} may end early");
         }
     }
+}
+
+/// A word that is a number around 0 as a float32, and whose halves are as bfloat16.
+fn word(draws: &mut Philox) -> f32 {
+    let [upper, lower] = [spread(draws), spread(draws)].map(f32::to_bits);
+    f32::from_bits((upper & 0xffff_0000) | (lower >> 16))
+}
+
+/// All instructions, with those that keep values encoded.
+fn paths() -> impl Iterator<Item = Path> {
+    Path::all().into_iter().chain(Path::amx())
 }
 
 /// The offsets of all pixels' vectors.
@@ -144,7 +156,7 @@ fn conv_lens(input: usize, n_weights: usize, n_lanes: usize, residual: Option<&P
 
 #[test]
 fn direct_convolutions_need_exactly_what_they_touch() {
-    for path in Path::all() {
+    for path in paths() {
         for (window, [height, width]) in windows() {
             for (n_inputs, n_outputs, is_planar, has_residual) in
                 [(3, 5, true, false), (1, 17, true, true), (9, 16, false, true), (17, 49, false, false)]
@@ -157,11 +169,15 @@ fn direct_convolutions_need_exactly_what_they_touch() {
                 let (groups, n_weights) = dense_groups(output.n_blocks(), n_inputs, n_taps, path);
                 let conv = Direct::new(path, &window, groups, [input, output], residual, N_IMAGES);
                 let [row, column] = last_entry(&window, &output);
-                let channel = match is_planar {
-                    true => (n_inputs - 1) * input.channel,
-                    false => (n_inputs - 1) / path.lanes() * input.block + (n_inputs - 1) % path.lanes(),
+                let channel = |channel: usize| match is_planar {
+                    true => channel * input.channel,
+                    false => {
+                        let block = channel / path.lanes();
+                        block * input.block + channel % path.lanes() + input.halves(block).reach()
+                    }
                 };
-                let input_len = input.at(N_IMAGES - 1, row, column) + channel + 1;
+                let channels = (0..n_inputs).map(channel).max().unwrap_or(0);
+                let input_len = input.at(N_IMAGES - 1, row, column) + channels + 1;
                 let n_lanes = output.n_blocks() * path.lanes();
                 let call = Call {
                     inputs: conv_lens(input_len, n_weights, n_lanes, residual.as_ref()),
@@ -178,7 +194,7 @@ fn direct_convolutions_need_exactly_what_they_touch() {
 
 #[test]
 fn groups_of_direct_convolutions_read_no_channels_behind_their_own() {
-    for path in Path::all() {
+    for path in paths() {
         let lanes = path.lanes();
         let (window, _) = windows()[0];
         let input = Place::blocked([2 * lanes + 3, 5, 6], BORDER, path);
@@ -244,7 +260,7 @@ fn check_winograd(
 
 #[test]
 fn depthwise_convolutions_need_exactly_what_their_images_take() {
-    for path in Path::all() {
+    for path in paths() {
         for (window, [height, width]) in windows() {
             for (n_channels, has_residual) in [(3, true), (17, false)] {
                 let input = Place::blocked([n_channels, 5, 6], BORDER, path);
@@ -268,7 +284,7 @@ fn depthwise_convolutions_need_exactly_what_their_images_take() {
 
 #[test]
 fn windows_need_exactly_what_their_images_take() {
-    for path in Path::all() {
+    for path in paths() {
         for (window, [height, width]) in windows() {
             for summary in [Summary::Max, Summary::Mean, Summary::PaddedMean { end: [2, 2] }] {
                 let input = Place::blocked([17, 5, 6], Border::default(), path);
@@ -289,12 +305,12 @@ fn windows_need_exactly_what_their_images_take() {
 
 #[test]
 fn operations_on_single_values_need_exactly_what_their_images_take() {
-    for path in Path::all() {
+    for path in paths() {
         for n_channels in [3, 16, 17] {
             let case = format!("{} {n_channels}", path.as_str());
             let whole = Place::blocked([n_channels, 3, 4], BORDER, path);
-            // The second block of a larger value, as in a concatenation.
-            let part = Place::blocked([3 * n_channels + 50, 3, 4], Border::default(), path).part(1, n_channels);
+            // From the third block of a larger value on, as in a concatenation.
+            let part = Place::blocked([3 * n_channels + 50, 3, 4], Border::default(), path).part(2, n_channels);
             let vector = Place::blocked([n_channels, 1, 1], Border::default(), path);
             let n_lanes = vector.n_blocks() * path.lanes();
             let lens = |place: &Place| if place.border == BORDER { N_IMAGES * place.image } else { last_end(place) };
@@ -339,4 +355,19 @@ fn more_images_than_planned_are_refused() {
     let mut scratch = vec![0.0; winograd.n_scratch()];
     assert!(run(&mut |output| winograd.run(1, &values, operands, &mut scratch, output)).is_ok());
     assert!(run(&mut |output| winograd.run(2, &values, operands, &mut scratch, output)).is_err());
+}
+
+#[test]
+fn values_that_offsets_do_not_reach_are_refused() {
+    let mut sketch = Sketch::new(1, [1, 1 << 13, 1 << 13], true);
+    let y = sketch.conv("x", 16, PLAIN, 1, false);
+    let y = sketch.global_mean(&y);
+    sketch.gemm(&y, 2, Gemm::LINEAR, true);
+    let network = sketch.finish();
+    let plan = |n_images: usize| Plan::with_micro_batch(&network.graph, Path::all()[0], Algorithm::Direct, n_images);
+    assert!(plan(3).is_ok());
+    let refusal = plan(4).expect_err("2^32 values").to_string();
+    assert!(refusal.contains("4294967296 values") && refusal.contains("4294967295"), "{refusal}");
+    let chosen = Plan::new(&network.graph, Path::all()[0], Algorithm::Direct).expect("a plan for few images");
+    assert!(chosen.n_images() <= 3);
 }

@@ -18,6 +18,7 @@ pub(super) fn all_algorithms() -> Vec<(Path, Algorithm)> {
     let pairs = Path::all().into_iter().flat_map(|path| ALGORITHMS.map(|algorithm| (path, algorithm)));
     pairs.chain(matrices).collect()
 }
+
 /// One window everywhere, moved by one pixel.
 pub(super) const PLAIN: Pool =
     Pool { kernel: [3, 3], stride: [1, 1], padding: [1; 4], dilation: [1, 1], rounds_up: false };
