@@ -20,7 +20,7 @@ use crate::numerics::{NothingOffered, NumericOffers};
 pub struct Options {
     /// What computes.
     pub device: DeviceChoice,
-    /// Samples per forward pass; part of the numeric class.
+    /// Samples per forward pass of burn; part of its numeric classes.
     pub batch_size: usize,
     /// Tiles that may wait.
     pub queue: usize,

@@ -31,7 +31,7 @@ pub struct Config {
     #[arg(long, env = "RELIEF_EVALUATOR_DEVICE", value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
 
-    /// Samples per forward pass; part of the numeric class, so all evaluators of a surface need the same
+    /// Samples per forward pass of burn; part of its numeric classes, so all evaluators of a surface need the same
     #[arg(long, env = "RELIEF_EVALUATOR_BATCH_SIZE", value_name = "N", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch_size: u32,
@@ -54,7 +54,8 @@ pub struct Config {
     /// The memory that a plane and its samples may take, in MiB
     ///
     /// The cpu engine computes fewer images at a time where that is enough to fit; what would take more even so is
-    /// refused (OUT_OF_MEMORY), and tried in smaller parts and elsewhere. Counted are the parameters and directions, what the engine packs and computes in, and 4 bytes for each input value.
+    /// refused (OUT_OF_MEMORY), and tried in smaller parts and elsewhere. Counted are the parameters and directions, what the
+    /// engine packs and computes in, and 4 bytes for each input value.
     /// Several planes and splits are kept, so that a process takes a few times as much.
     #[arg(long, env = "RELIEF_EVALUATOR_MEMORY_LIMIT", value_name = "MIB",
         value_parser = clap::value_parser!(u64).range(1..=1 << 30))]

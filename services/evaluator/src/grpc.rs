@@ -31,7 +31,7 @@ use tracing::Instrument as _;
 use crate::compute::{ComputeQueue, ComputeTask, LogitsEvent, LogitsTask, ProbeTask, TileEvent, TileTask};
 use crate::difference::Differences;
 use crate::loader::{Loader, Subject};
-use crate::numerics::{NumericOffers, compare};
+use crate::numerics::{NumericOffers, Trial, compare};
 use crate::outlet::Outlet;
 
 /// Tiles that the coordinator may send at once: one computes, one is loaded and waits.
@@ -250,6 +250,12 @@ impl EvaluatorHandler {
         let Some(graph) = outlet.wait(&samples_done, loading).await else { return Ok(()) };
         let NumericChoice { numerics, passed_over } =
             self.numerics.choose(&*graph?, BatchNormMode::Frozen, request.numerics)?;
+        if let Some(passed_over) = &passed_over {
+            tracing::info!(passed_over, "an engine is passed over");
+        }
+        if let Some(Trial { short, is_exact_offered: false, .. }) = self.numerics.trial(request.numerics, numerics) {
+            return Err(self.numerics.not_good_enough(short, "logits are not tried in a shorter precision"));
+        }
         let choice = self.choice_to_wire(numerics, passed_over.unwrap_or_default())?;
         let subject = Subject::of_logits(request, numerics);
         let opening = self.loader.open(&subject);
@@ -314,11 +320,14 @@ impl EvaluatorHandler {
             tracing::info!(surface = request.surface, passed_over, "an engine is passed over");
         }
         let mut reasons: Vec<String> = passed_over.into_iter().collect();
-        if let Some(short) = self.numerics.shorter(request.numerics, numerics) {
-            let probing = self.probe(&request, numerics, short, &samples_done);
+        if let Some(trial) = self.numerics.trial(request.numerics, numerics) {
+            let probing = self.probe(&request, trial, &samples_done);
             let Some(probed) = outlet.wait(&samples_done, probing).await else { return Ok(()) };
             let (is_good, found) = probed?;
-            numerics = if is_good { short } else { numerics };
+            if !is_good && !trial.is_exact_offered {
+                return Err(self.numerics.not_good_enough(trial.short, &found));
+            }
+            numerics = if is_good { trial.short } else { trial.exact };
             reasons.push(found);
         }
         if reasons.is_empty() {
@@ -341,13 +350,13 @@ impl EvaluatorHandler {
     async fn probe(
         &self,
         request: &ChoiceRequest,
-        exact: Numerics,
-        short: Numerics,
+        trial: Trial,
         samples_done: &Arc<AtomicU64>,
     ) -> Result<(bool, String), ApiError> {
         let ChoiceRequest { plane, probes, .. } = request;
+        let Trial { exact, short, .. } = trial;
         if probes.is_empty() {
-            return Ok((false, format!("{short} was not tried: there are no points to try it at")));
+            return Ok((false, format!("{short} was not tried, as no points were named to try it at")));
         }
         let probed = async {
             let subject = |numerics| Subject::of_plane(plane, numerics).limited(N_PROBE_SAMPLES);

@@ -1,7 +1,7 @@
 //! What is offered to compute in, and which of it suits a plane.
 
 use relief_api::{ApiError, ErrorReason};
-use relief_core::{BatchNormMode, NumericRequest, Numerics, PointValue, Precision};
+use relief_core::{BatchNormMode, NumericRequest, Numerics, PointValues, Precision};
 use relief_graph::Graph;
 use relief_nn::{Device, NumericChoice, NumericsError};
 
@@ -92,12 +92,23 @@ impl NumericOffers {
         })
     }
 
-    /// What would do instead of `choice` where it is as good, and is faster.
-    pub(crate) fn shorter(&self, request: NumericRequest, choice: Numerics) -> Option<Numerics> {
-        let shorter = Numerics { precision: Precision::SplitBf16, ..choice };
-        let is_open = request.precision.is_none() && self.restriction.precision.is_none();
-        let is_offered = self.offers.iter().any(|(offer, _)| *offer == shorter);
-        (is_open && is_offered && choice.precision == Precision::F32).then_some(shorter)
+    /// What is to be tried before `choice` is made of `request`; nothing where the request names a precision, or there is
+    /// none but float32.
+    pub(crate) fn trial(&self, request: NumericRequest, choice: Numerics) -> Option<Trial> {
+        let exact = Numerics { precision: Precision::F32, ..choice };
+        let short = match choice.precision {
+            Precision::F32 => Numerics { precision: Precision::SplitBf16, ..choice },
+            _ => choice,
+        };
+        let is_offered = |wanted: Numerics| self.offers.iter().any(|(offer, _)| *offer == wanted);
+        let is_open = request.precision.is_none() && is_offered(short);
+        is_open.then(|| Trial { exact, short, is_exact_offered: is_offered(exact) })
+    }
+
+    /// That `short` is all there is for what must be as good as float32, and is not.
+    pub(crate) fn not_good_enough(&self, short: Numerics, found: &str) -> ApiError {
+        let message = format!("{found}; {short} must be asked for by name, and this evaluator offers {}", self.list());
+        unavailable("numerics.precision", message)
     }
 
     fn unavailable(&self, request: NumericRequest) -> ApiError {
@@ -134,26 +145,44 @@ fn words(request: &NumericRequest) -> String {
     engine.into_iter().chain(precision).collect::<Vec<_>>().join(" with ")
 }
 
+/// A shorter precision that is good enough only if it tells the same as float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trial {
+    pub(crate) exact: Numerics,
+    pub(crate) short: Numerics,
+    /// Whether float32 can be chosen too, or only be compared with.
+    pub(crate) is_exact_offered: bool,
+}
+
 /// A point in float32 and in a shorter precision.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Probe {
     /// Its coefficients.
     pub(crate) at: (f64, f64),
-    pub(crate) exact: PointValue,
-    pub(crate) short: PointValue,
+    pub(crate) exact: PointValues,
+    pub(crate) short: PointValues,
+}
+
+impl Probe {
+    /// The losses in float32 and in the shorter precision, of each split.
+    fn losses(&self) -> impl Iterator<Item = (f64, f64)> {
+        let of = |values: &PointValues| [Some(values.main), values.also].map(|value| value.map(|value| value.loss));
+        of(&self.exact).into_iter().zip(of(&self.short)).filter_map(|(exact, short)| exact.zip(short))
+    }
 }
 
 /// Says whether a shorter precision is as good as float32 at all of `probes`, and what was found.
 pub(crate) fn compare(probes: &[Probe], short: Numerics) -> (bool, String) {
     let mut largest: f64 = 0.0;
-    for Probe { at: (x, y), exact, short: value } in probes {
-        let difference = difference(exact.loss, value.loss);
-        if difference > MAX_DIFFERENCE {
-            let found =
-                format!("at ({x}, {y}) the loss is {:e} in {short} and {:e} in float32", value.loss, exact.loss);
-            return (false, found);
+    for probe in probes {
+        for (exact, value) in probe.losses() {
+            let difference = difference(exact, value);
+            if difference > MAX_DIFFERENCE {
+                let (x, y) = probe.at;
+                return (false, format!("at ({x}, {y}) the loss is {value:e} in {short} and {exact:e} in float32"));
+            }
+            largest = largest.max(difference);
         }
-        largest = largest.max(difference);
     }
     let n_probes = probes.len();
     (true, format!("at {n_probes} points losses in {short} are within {largest:.1e} of those in float32"))
@@ -170,7 +199,7 @@ fn difference(exact: f64, value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use relief_core::Engine;
+    use relief_core::{Engine, PointValue};
     use relief_graph::builtin;
 
     use super::*;
@@ -201,7 +230,7 @@ mod tests {
         let choose = |request| numerics.choose(&graph, BatchNormMode::Frozen, request);
         let chosen = choose(NumericRequest::default()).expect("burn computes everything").numerics;
         assert_eq!(chosen, Numerics { engine: Engine::Burn, precision: Precision::F32 });
-        assert_eq!(numerics.shorter(NumericRequest::default(), chosen), None);
+        assert_eq!(numerics.trial(NumericRequest::default(), chosen), None);
         for (wanted, field, word) in [
             (request(Some(Engine::Cpu), None), "numerics.engine", "`cpu`"),
             (request(Some(Engine::Cpu), Some(Precision::F32)), "numerics.engine", "`cpu`"),
@@ -219,10 +248,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_asked_for_is_tried_also_where_nothing_else_is_offered() {
+        let cpu = |precision| Numerics { engine: Engine::Cpu, precision };
+        let device = Device::cpu();
+        for precision in [Precision::SplitBf16, Precision::Bf16] {
+            let Ok(restricted) = NumericOffers::of(&device, 128, request(None, Some(precision))) else { continue };
+            let graph = builtin::build_default("lenet5").expect("built in");
+            let open = NumericRequest::default();
+            let chosen = restricted.choose(&graph, BatchNormMode::Frozen, open).expect("it is offered").numerics;
+            assert_eq!(chosen, cpu(precision));
+            let trial = Trial { exact: cpu(Precision::F32), short: cpu(precision), is_exact_offered: false };
+            assert_eq!(restricted.trial(open, chosen), Some(trial));
+            assert_eq!(restricted.trial(request(None, Some(precision)), chosen), None);
+            let refusal = restricted.not_good_enough(chosen, "they differ");
+            assert_eq!(refusal.reason, ErrorReason::NumericsUnavailable);
+            assert_eq!(refusal.violations[0].field, "numerics.precision");
+            assert!(refusal.message.contains(&format!("offers cpu/{precision}")), "{refusal}");
+        }
+    }
+
+    #[test]
     fn a_shorter_precision_must_be_as_good_everywhere() {
         let short = Numerics { engine: Engine::Cpu, precision: Precision::SplitBf16 };
         let value = |loss| PointValue { loss, squared_error: 0.5, accuracy: 10.0 };
-        let probe = |exact, short| Probe { at: (1.0, -1.0), exact: value(exact), short: value(short) };
+        let values = |loss| PointValues { main: value(loss), also: Some(value(1.0)) };
+        let probe = |exact, short| Probe { at: (1.0, -1.0), exact: values(exact), short: values(short) };
         let is_good = |probes: &[Probe]| compare(probes, short).0;
         assert!(is_good(&[probe(2.0, 2.0 + 1e-5), probe(0.0, 0.0), probe(f64::NAN, f64::NAN)]));
         assert!(is_good(&[probe(f64::INFINITY, f64::INFINITY)]) && is_good(&[]));
@@ -231,5 +281,8 @@ mod tests {
             let (is_good, found) = compare(&probes, short);
             assert!(!is_good && found.contains("at (1, -1)") && found.contains("cpu/split-bf16"), "{found}");
         }
+        // The second split counts as much.
+        let also = PointValues { main: value(1.0), also: Some(value(1.1)) };
+        assert!(!is_good(&[Probe { short: also, ..probe(1.0, 1.0) }]));
     }
 }

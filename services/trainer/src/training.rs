@@ -6,7 +6,8 @@ use std::sync::Arc;
 use relief_core::{BatchNormMode, NumericRequest, Numerics, PointValue, Precision, Recipe, TensorMap};
 use relief_graph::Graph;
 use relief_nn::{
-    Device, Evaluation, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe, TrainingSession,
+    Device, Evaluation, NumericChoice, PlaneSession, ResidentPlane, ResidentSamples, Samples, SgdRecipe,
+    TrainingSession,
 };
 use relief_store::StepMetrics;
 
@@ -53,7 +54,10 @@ impl Training {
         let session = TrainingSession::new(device, graph.clone(), &origin, sgd)?;
         // As an evaluator chooses them for a surface that is asked for in float32.
         let request = NumericRequest { engine: None, precision: Some(Precision::F32) };
-        let numerics = device.choose(&graph, BatchNormMode::Frozen, request)?.numerics;
+        let NumericChoice { numerics, passed_over } = device.choose(&graph, BatchNormMode::Frozen, request)?;
+        if let Some(passed_over) = passed_over {
+            tracing::info!(passed_over, "an engine is passed over");
+        }
         let upload = |samples| ResidentSamples::upload(device, numerics.engine, samples, None);
         let train = Arc::new(upload(&samples)?);
         let test = test.map(upload).transpose()?.map(Arc::new);

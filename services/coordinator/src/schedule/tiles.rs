@@ -329,7 +329,7 @@ impl Tiles {
                 return Verdict::Retry;
             }
         }
-        if !open.avoided.contains(&evaluator) && setback != Setback::Memory {
+        if !open.avoided.contains(&evaluator) {
             open.avoided.push(evaluator);
         }
         self.tally.tiles_retried += 1;

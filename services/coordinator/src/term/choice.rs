@@ -3,17 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use relief_api::convert::evaluation::{ChoiceRequest, PlaneRef, choice_to_wire};
+use relief_api::convert::evaluation::{ChoiceRequest, choice_to_wire};
 use relief_api::evaluator::v1::NumericChoice;
 use relief_api::evaluator::v1::choose_numerics_response::Event;
 use relief_api::{ApiError, Violations};
 use relief_core::Grid;
 
 use super::attempt::plane_of;
-use super::{End, Term};
+use super::{End, Term, samples_per_point};
 use crate::fleet::Link;
 use crate::job::Job;
 use crate::reply::{Refused, next_message, objection_of, of_later_version, read_refusal, stalled};
+
+/// The forward passes of a surface for which shorter precisions are tried: four times those of a trial, five points in two
+/// precisions on 512 samples.
+const WORTH_TRYING: u64 = 4 * 5 * 2 * 512;
 
 impl Term {
     /// Has an evaluator choose what a job is computed in. It is only asked once: the scheduler says whom to ask next.
@@ -47,9 +51,9 @@ impl Term {
         let record = job.record();
         let request = choice_to_wire(&ChoiceRequest {
             surface: job.id().to_string(),
-            plane: PlaneRef { also: None, ..plane_of(&record) },
+            plane: plane_of(&record),
             numerics: record.spec.numerics,
-            probes: probes_of(&record.spec.grid),
+            probes: probes_of(&record.spec.grid, samples_per_point(&record)),
         });
         let opened = tokio::time::timeout(stall_timeout, link.port.choose_numerics(request)).await;
         let opened = opened.map_err(|_| stalled(stall_timeout))?;
@@ -64,8 +68,13 @@ impl Term {
     }
 }
 
-/// The coefficients at the centre and the corners of a grid, where the losses of a surface lie furthest apart.
-fn probes_of(grid: &Grid) -> Vec<(f64, f64)> {
+/// The coefficients at the centre and the corners of a grid, where the losses of a surface lie furthest apart; none where
+/// all points together are hardly more work than to try some in two precisions.
+fn probes_of(grid: &Grid, n_samples: u64) -> Vec<(f64, f64)> {
+    let n_points = u64::from(grid.n_rows()) * u64::from(grid.n_columns());
+    if n_points.saturating_mul(n_samples) < WORTH_TRYING {
+        return Vec::new();
+    }
     let ends = |n: u32| BTreeSet::from([0, n.saturating_sub(1)]);
     let (rows, columns) = (grid.n_rows(), grid.n_columns());
     let corners = ends(rows).into_iter().flat_map(|row| ends(columns).into_iter().map(move |column| (row, column)));
@@ -101,10 +110,12 @@ mod tests {
         let axis = |text: &str| text.parse::<Axis>().expect("a good axis");
         let surface = Grid { x: axis("-1:1:5"), y: Some(axis("-2:2:3")) };
         let corners = [(-1.0, -2.0), (1.0, -2.0), (0.0, 0.0), (-1.0, 2.0), (1.0, 2.0)];
-        assert_eq!(probes_of(&surface), corners);
+        assert_eq!(probes_of(&surface, 60_000), corners);
         let curve = Grid { x: axis("0:1:3"), y: None };
-        assert_eq!(probes_of(&curve), [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0)]);
-        assert_eq!(probes_of(&Grid { x: axis("1:1:1"), y: None }), [(1.0, 0.0)]);
+        assert_eq!(probes_of(&curve, 60_000), [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0)]);
+        assert_eq!(probes_of(&Grid { x: axis("1:1:1"), y: None }, 60_000), [(1.0, 0.0)]);
+        // 15 points of 1,000 samples.
+        assert_eq!(probes_of(&surface, 1000), []);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use relief_api::ApiError;
-use relief_core::PointValue;
+use relief_core::PointValues;
 use relief_nn::{Evaluation, PlaneSession};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -52,13 +52,13 @@ impl ProbeTask {
         self.points.iter().map(probe).collect()
     }
 
-    fn value(&self, session: &PlaneSession, coefficients: &[f64]) -> Result<PointValue, ApiError> {
+    fn value(&self, session: &PlaneSession, coefficients: &[f64]) -> Result<PointValues, ApiError> {
         let mut on_batch = |n_done: usize| {
             self.samples_done.store(n_done as u64, Ordering::Relaxed);
             if self.done.is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         match guarded(|| session.evaluate(coefficients, &mut on_batch))? {
-            Evaluation::Done(values) => Ok(values.main),
+            Evaluation::Done(values) => Ok(values),
             Evaluation::Cancelled => Err(handed_back()),
         }
     }

@@ -32,7 +32,9 @@ pub use name::{
 };
 pub use numerics::{Engine, NumericRequest, Numerics, OrAuto, Precision};
 pub use philox::Philox;
-pub use plane::{AxisGeometry, BatchNormMode, Direction, PlaneGeometry, TensorNorms, Term, displace, displacement};
+pub use plane::{
+    AxisGeometry, BatchNormMode, Direction, PlaneGeometry, TensorNorms, Term, displace, displace_tensor, displacement,
+};
 pub use point::{PointFlag, PointValue, PointValues};
 pub use run::{Recipe, RecipeViolation, RunSpec};
 pub use spec::{

@@ -84,7 +84,9 @@ pub fn displace(origin: &TensorMap, steps: &[(f64, &Direction)]) -> TensorMap {
     origin.iter().map(|(name, tensor)| (name.clone(), displace_tensor(name, tensor, steps))).collect()
 }
 
-fn displace_tensor(name: &str, origin: &Tensor, steps: &[(f64, &Direction)]) -> Tensor {
+/// What [`displace`] makes of the tensor `name` of the origin.
+#[must_use]
+pub fn displace_tensor(name: &str, origin: &Tensor, steps: &[(f64, &Direction)]) -> Tensor {
     let tensor_of = |term: Term| match term {
         Term::Origin => Some(origin),
         Term::Direction(idx) => steps[idx].1.tensors().get(name),

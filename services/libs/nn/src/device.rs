@@ -21,6 +21,8 @@ pub struct Device {
     tensors: tensor::Device,
     backend: Backend,
     path: CpuPath,
+    /// The instructions for products of matrices of bfloat16, if there are any and no others were asked for.
+    matrix_path: Option<CpuPath>,
 }
 
 #[derive(Debug, Clone)]
@@ -92,31 +94,30 @@ impl Device {
             single: (0..n_threads.get()).filter_map(|_| pool(1)).collect(),
             shared: pool(n_threads.get()),
         };
-        Self { tensors: tensor::Device::flex(), backend: Backend::Cpu(Arc::new(threads)), path: CpuPath::best() }
+        Self::of(tensor::Device::flex(), Backend::Cpu(Arc::new(threads)))
+    }
+
+    fn of(tensors: tensor::Device, backend: Backend) -> Self {
+        Self { tensors, backend, path: CpuPath::best(), matrix_path: CpuPath::amx() }
     }
 
     /// The CUDA device with number `index`.
     #[cfg(feature = "cuda")]
     #[must_use]
     pub fn cuda(index: usize) -> Self {
-        Self { tensors: tensor::Device::cuda(index), backend: Backend::Cuda, path: CpuPath::best() }
+        Self::of(tensor::Device::cuda(index), Backend::Cuda)
     }
 
-    /// Lets the cpu engine compute with the instructions of `path`, so that machines of several kinds share a numeric
-    /// class.
+    /// Lets the cpu engine compute with the instructions of `path` and no others, so that machines of several kinds share
+    /// a numeric class.
     #[must_use]
     pub fn with_path(self, path: CpuPath) -> Self {
-        Self { path, ..self }
-    }
-
-    /// The instructions for products of matrices of bfloat16, unless other ones than the fastest were asked for.
-    fn matrix_path(&self) -> Option<CpuPath> {
-        CpuPath::amx().filter(|_| self.path == CpuPath::best())
+        Self { path, matrix_path: None, ..self }
     }
 
     /// What the cpu engine computes `precision` by.
     pub(crate) fn plan(&self, precision: Precision) -> (CpuPath, Algorithm) {
-        match (precision, self.matrix_path()) {
+        match (precision, self.matrix_path) {
             (Precision::SplitBf16, Some(path)) => (path, Algorithm::SplitBf16),
             (Precision::Bf16, Some(path)) => (path, Algorithm::Bf16),
             // Without the instructions the shorter ones are not offered.
@@ -132,7 +133,7 @@ impl Device {
             Backend::Cpu(_) => {
                 let cpu = |precision| Numerics { engine: Engine::Cpu, precision };
                 let short = [cpu(Precision::SplitBf16), cpu(Precision::Bf16)];
-                let has_short = self.matrix_path().is_some();
+                let has_short = self.matrix_path.is_some();
                 [cpu(Precision::F32), burn].into_iter().chain(short.into_iter().filter(|_| has_short)).collect()
             }
             #[cfg(feature = "cuda")]
@@ -210,7 +211,7 @@ impl Device {
     #[cfg(test)]
     pub(crate) fn remote() -> Self {
         let threads = CpuThreads { single: Vec::new(), shared: None };
-        Self { tensors: tensor::Device::flex(), backend: Backend::Cpu(Arc::new(threads)), path: CpuPath::best() }
+        Self::of(tensor::Device::flex(), Backend::Cpu(Arc::new(threads)))
     }
 
     pub(crate) fn tensors(&self) -> &tensor::Device {
@@ -264,21 +265,15 @@ fn map_on<T: Send>(
     let next = AtomicUsize::new(0);
     let stopped = AtomicBool::new(false);
     let (results, finished) = mpsc::channel();
-    thread::scope(|scope| {
-        for pool in pools.iter().take(n) {
-            let (next, stopped, results) = (&next, &stopped, results.clone());
-            scope.spawn(move || {
-                pool.install(|| {
-                    while !stopped.load(Ordering::Relaxed) {
-                        let idx = next.fetch_add(1, Ordering::Relaxed);
-                        if idx >= n || results.send((idx, work(idx))).is_err() {
-                            break;
-                        }
-                    }
-                });
-            });
+    let work = |results: mpsc::Sender<(usize, T)>| {
+        while !stopped.load(Ordering::Relaxed) {
+            let idx = next.fetch_add(1, Ordering::Relaxed);
+            if idx >= n || results.send((idx, work(idx))).is_err() {
+                break;
+            }
         }
-        drop(results);
+    };
+    let collect = || {
         let mut collected: Vec<Option<T>> = (0..n).map(|_| None).collect();
         for (idx, result) in finished {
             if on_done(&result).is_break() {
@@ -288,6 +283,26 @@ fn map_on<T: Send>(
             collected[idx] = Some(result);
         }
         collected.into_iter().collect()
+    };
+    with_each(&pools[..pools.len().min(n)], results, &work, collect)
+}
+
+/// Runs `work` once on each of `pools` and `meanwhile` on this thread, each with an end of the channel but for `meanwhile`,
+/// which may wait for its end.
+fn with_each<M: Send, T>(
+    pools: &[ThreadPool],
+    sender: mpsc::Sender<M>,
+    work: &(impl Fn(mpsc::Sender<M>) + Sync),
+    meanwhile: impl FnOnce() -> T,
+) -> T {
+    let Some((pool, others)) = pools.split_first() else {
+        drop(sender);
+        return meanwhile();
+    };
+    pool.in_place_scope(|scope| {
+        let own = sender.clone();
+        scope.spawn(move |_| work(own));
+        with_each(others, sender, work, meanwhile)
     })
 }
 
@@ -341,10 +356,10 @@ mod tests {
 
     #[test]
     fn a_path_that_was_asked_for_computes_in_float32_alone() {
-        let device = Device::cpu().with_path("portable".parse().expect("what every processor has"));
-        assert!(device.numeric_class(device.offers()[0], 1).starts_with("cpu/f32/portable/"));
-        if CpuPath::best().as_str() != "portable" {
-            assert!(device.offers().iter().all(|offer| offer.precision == Precision::F32));
+        for path in CpuPath::all() {
+            let device = Device::cpu().with_path(path);
+            assert!(device.numeric_class(device.offers()[0], 1).starts_with(&format!("cpu/f32/{path}/")));
+            assert!(device.offers().iter().all(|offer| offer.precision == Precision::F32), "{path}");
         }
         let error = "mmx".parse::<CpuPath>().expect_err("no path").to_string();
         assert!(error.contains("`mmx`") && error.contains("portable"), "{error}");

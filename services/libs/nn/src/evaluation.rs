@@ -22,8 +22,10 @@ mod tests;
 
 pub use inference::{Inference, LogitsSpan};
 
-/// Samples that a thread of the cpu engine takes at once; a value does not depend on it.
+/// The most samples that a thread of the cpu engine takes at once; a value does not depend on it.
 const CPU_BATCH: usize = 32;
+/// How often each thread takes samples at least, so that none is left to wait for long.
+const CPU_TURNS: usize = 4;
 
 /// A plane and samples, to be evaluated at any number of points.
 #[derive(Debug, Clone)]
@@ -184,8 +186,8 @@ impl PlaneSession {
         Ok(Evaluation::Done(PointValues { main, also }))
     }
 
-    /// Evaluates the first split at `coefficients` on this thread, and tells after each of its stages: for those who want to
-    /// know where its time goes.
+    /// Evaluates the first split at `coefficients`, the samples on this thread alone, and tells after each of its stages: for
+    /// those who want to know where its time goes.
     ///
     /// # Errors
     /// When the number of coefficients is wrong, or the device fails.
@@ -197,10 +199,11 @@ impl PlaneSession {
         let theta = self.plane.theta(coefficients, || on_stage(Stage::Displaced));
         on_stage(Stage::Packed);
         let mut batches = Vec::new();
-        for idx in 0..self.samples.n_batches(self.batch_len()) {
-            let logits = self.forward(&self.samples, idx, &theta)?;
+        let batch_len = self.batch_len(&self.samples);
+        for idx in 0..self.samples.n_batches(batch_len) {
+            let logits = self.forward(&self.samples, [idx, batch_len], &theta)?;
             on_stage(Stage::Forwarded);
-            batches.push(BatchMetrics::of(&logits, self.samples.batch_targets(idx, self.batch_len())));
+            batches.push(BatchMetrics::of(&logits, self.samples.batch_targets(idx, batch_len)));
             on_stage(Stage::Reduced);
         }
         Ok(loss::mean(&batches))
@@ -218,11 +221,12 @@ impl PlaneSession {
         {
             return self.evaluate_remotely(samples, parameters, on_batch);
         }
+        let batch_len = self.batch_len(samples);
         let batches = self.plane.device().map(
-            samples.n_batches(self.batch_len()),
+            samples.n_batches(batch_len),
             |idx| {
-                let logits = self.forward(samples, idx, theta)?;
-                Ok(BatchMetrics::of(&logits, samples.batch_targets(idx, self.batch_len())))
+                let logits = self.forward(samples, [idx, batch_len], theta)?;
+                Ok(BatchMetrics::of(&logits, samples.batch_targets(idx, batch_len)))
             },
             |batch: &Result<BatchMetrics, SessionError>| match batch {
                 Ok(batch) => on_batch(batch.losses.len()),
@@ -234,7 +238,7 @@ impl PlaneSession {
     }
 
     /// The same where asking for a value makes the device wait: the forward passes of all batches are told to it one after
-    /// the other, and their logits read once.
+    /// the other, and their logits read once. `on_batch` hears of a batch when the device is told of it.
     fn evaluate_remotely(
         &self,
         samples: &ResidentSamples,
@@ -274,23 +278,31 @@ impl PlaneSession {
         }
     }
 
-    /// The number of samples that one thread computes at once: the engine for processors has its own way to divide them.
-    fn batch_len(&self) -> usize {
+    /// How many of `samples` one thread computes at once: the engine for processors has its own way to divide them.
+    fn batch_len(&self, samples: &ResidentSamples) -> usize {
         match self.plane.engine() {
             Engine::Burn => self.batch_size,
-            Engine::Cpu => CPU_BATCH,
+            Engine::Cpu => {
+                let n_turns = CPU_TURNS * self.plane.device().n_threads();
+                samples.n_samples().div_ceil(n_turns).clamp(1, CPU_BATCH)
+            }
         }
     }
 
-    /// The logits of a batch, row-major.
-    fn forward(&self, samples: &ResidentSamples, idx: usize, theta: &Theta) -> Result<Vec<f32>, SessionError> {
+    /// The logits of batch `idx` of `batch_len`, row-major.
+    fn forward(
+        &self,
+        samples: &ResidentSamples,
+        [idx, batch_len]: [usize; 2],
+        theta: &Theta,
+    ) -> Result<Vec<f32>, SessionError> {
         match theta {
             Theta::Burn(parameters) => {
-                let inputs = samples.batch(idx, self.batch_len()).inputs;
+                let inputs = samples.batch(idx, batch_len).inputs;
                 let logits = self.plane.program().forward(parameters, inputs, Statistics::Running);
                 host_values(logits).map_err(SessionError::Device)
             }
-            Theta::Cpu(point) => Ok(point.logits(samples.batch_values(idx, self.batch_len()))),
+            Theta::Cpu(point) => Ok(point.logits(samples.batch_values(idx, batch_len))),
         }
     }
 }

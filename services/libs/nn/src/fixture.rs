@@ -41,8 +41,8 @@ pub(crate) fn max_pool() -> Op {
     Op::MaxPool(Pool { kernel: [2, 2], stride: [2, 2], padding: [0; 4], dilation: [1, 1], rounds_up: false })
 }
 
-/// A network with every operator: images of 2 x 6 x 6, 3 classes.
-pub(crate) fn every_operator() -> Arc<Graph> {
+/// Convolutions, a normalisation, a shortcut, a pool and linear layers: images of 2 x 6 x 6, 3 classes.
+pub(crate) fn layers() -> Arc<Graph> {
     use ParameterKind::{Bias, NormScale, NormShift, RunningMean, RunningVariance, Weight};
     network(
         "2x6x6",

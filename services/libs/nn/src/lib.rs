@@ -1,6 +1,9 @@
-//! Execution of network graphs: the metrics at the points of a plane, and training, both through burn.
+//! Execution of network graphs: the metrics at the points of a plane, and training.
 //!
-//! What holds: evaluation and training run one interpretation of the graph. A point's value is a function of the
+//! Two engines run a graph. Burn evaluates and trains with one interpretation of it, on any device; the engine that is made
+//! for processors (`cpu`) evaluates.
+//!
+//! What holds: the engines agree, as far as float32 tells. A point's value is a function of the
 //! network, the plane, the samples, the coefficients and the numeric class, which [`Device::numeric_class`] names; it
 //! has the same bits for any number of threads. NaN and infinities pass through as they are.
 //!

@@ -3,7 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use burn::tensor::{Tensor, TensorData};
-use relief_core::{BatchNormMode, Direction, Engine, Numerics, TensorMap, Term, displace, displacement};
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
+use relief_core::{BatchNormMode, Direction, Engine, Numerics, TensorMap, Term, displace_tensor, displacement};
 use relief_graph::{CheckpointMismatch, Graph, Parameter, ParameterKind};
 
 use crate::cpu;
@@ -223,7 +224,7 @@ impl ResidentPlane {
         }
     }
 
-    /// The parameters at `coefficients`, one per direction, with the bits of [`displace`] in every engine; `on_displaced`
+    /// The parameters at `coefficients`, one per direction, with the bits of [`relief_core::displace`] in every engine; `on_displaced`
     /// is called when they are there, before the engine makes its own of them. On a device nothing is read from the host.
     pub(crate) fn theta(&self, coefficients: &[f64], on_displaced: impl FnOnce()) -> Theta {
         let steps: Vec<(f64, &Direction)> =
@@ -236,13 +237,15 @@ impl ResidentPlane {
                 Theta::Burn(tensors)
             }
             Runner::Cpu { network, resident, moving } => {
-                let mut displaced = displace(moving, &steps);
-                on_displaced();
-                let tensors = names.zip(resident).filter_map(|(name, resident)| match resident {
-                    Some(values) => Some(Arc::clone(values)),
-                    None => displaced.remove(name).map(|tensor| Arc::new(tensor.into_data())),
+                let names: Vec<&String> = names.collect();
+                let tensors = self.device.run(|| {
+                    let tensor = |(name, resident): (&&String, &Option<Arc<Vec<f32>>>)| match resident {
+                        Some(values) => Some(Arc::clone(values)),
+                        None => Some(Arc::new(displace_tensor(name, moving.get(*name)?, &steps).into_data())),
+                    };
+                    names.par_iter().zip(resident).filter_map(tensor).collect()
                 });
-                let tensors = tensors.collect();
+                on_displaced();
                 let network = current(network);
                 Theta::Cpu(self.device.run(|| network.point(tensors)))
             }

@@ -140,6 +140,7 @@ async fn an_evaluator_chooses_among_what_it_offers() -> anyhow::Result<()> {
         statistics: None,
         numerics: None,
         probes: vec![Coordinate { x: 0.0, y: 0.0 }, Coordinate { x: 1.0, y: -1.0 }],
+        also: None,
     };
     let chosen = within("a choice", choice(&client, open.clone())).await??;
     assert!(described.numeric_classes.contains(&chosen.numeric_class), "{chosen:?}");
@@ -159,5 +160,45 @@ async fn an_evaluator_chooses_among_what_it_offers() -> anyhow::Result<()> {
     );
     let refused = choice(&client, ChooseNumericsRequest { protocol_version: 3, ..open }).await;
     assert_eq!(Refusal::of("another protocol", refused)?.reason, ErrorReason::VersionMismatch);
+    Ok(())
+}
+
+#[tokio::test]
+async fn bfloat16_alone_is_computed_in_only_where_it_is_asked_for() -> anyhow::Result<()> {
+    let sandbox = Sandbox::new()?;
+    let unrestricted = sandbox.launch(Program::Evaluator).start().await?;
+    let request_of_classes = DescribeEvaluatorRequest {};
+    let described = unrestricted.client()?.evaluator().describe_evaluator(request_of_classes).await?.into_inner();
+    if !described.numeric_classes.iter().any(|class| class.starts_with("cpu/bf16/")) {
+        // This processor does not multiply bfloat16.
+        return Ok(());
+    }
+    drop(unrestricted);
+    let evaluator = sandbox.launch(Program::Evaluator).arg("--precision=bf16").start().await?;
+    let coordinator = sandbox.launch_coordinator(&[&evaluator.endpoint()]).start().await?;
+    let client = coordinator.client()?;
+    Sandbox::furnish(&client).await?;
+    client.create_surface("open", spec(Engine::Unspecified, Precision::Unspecified)).await?;
+    let mut watch = client.watch("open").await?;
+    let status = watch.until("a reason to wait", |status| !status.waiting_reason.is_empty()).await?;
+    let words = ["spec.numerics.precision", "cpu/bf16"];
+    assert!(words.iter().all(|word| status.waiting_reason.contains(word)), "{}", status.waiting_reason);
+
+    client.computed("asked", spec(Engine::Unspecified, Precision::Bf16)).await?;
+    assert!(class_of(&client, "asked").await?.starts_with("cpu/bf16/"));
+
+    let data = DatasetSlice { dataset: DATASET.to_owned(), split: Split::Train.into(), limit: Some(10) };
+    let open = ComputeLogitsRequest {
+        network: String::new(),
+        checkpoint: CHECKPOINT.to_owned(),
+        data: Some(data),
+        numerics: None,
+    };
+    let refused = match client.inference().compute_logits(open).await {
+        Ok(answers) => answers.into_inner().message().await.map(drop),
+        Err(status) => Err(status),
+    };
+    let refusal = Refusal::of("logits in what nobody asked for", refused)?;
+    assert_eq!((refusal.reason, refusal.code), (ErrorReason::NumericsUnavailable, Code::FailedPrecondition));
     Ok(())
 }

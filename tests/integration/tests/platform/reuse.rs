@@ -3,7 +3,8 @@
 use anyhow::Context as _;
 use relief_api::surface::v1::direction::Source;
 use relief_api::surface::v1::{
-    BatchNormMode, Direction, Normalization, Plane, RandomDirection, Surface, SurfaceSpec, SurfaceStatus,
+    BatchNormMode, Direction, Engine, Normalization, NumericRequest, Plane, Precision, RandomDirection, Surface,
+    SurfaceSpec, SurfaceStatus,
 };
 use relief_store::encode_checkpoint;
 use relief_test_support::{
@@ -76,6 +77,10 @@ async fn nothing_is_reused_where_the_request_differs() -> anyhow::Result<()> {
         spec.data.get_or_insert_default().limit = limit;
         spec
     };
+    let with_numerics = |engine: Engine, precision: Precision| {
+        let numerics = NumericRequest { engine: engine.into(), precision: precision.into() };
+        SurfaceSpec { numerics: Some(numerics), ..spec(3) }
+    };
     let layer = RandomDirection { seed: 7, normalization: Normalization::Layer.into(), ..RandomDirection::default() };
     for (id, other) in [
         ("seed", with_plane(&|plane| plane.y = random(RandomDirection { seed: 8, ..RandomDirection::default() }))),
@@ -87,6 +92,8 @@ async fn nothing_is_reused_where_the_request_differs() -> anyhow::Result<()> {
         ),
         ("limit", with_limit(Some(61))),
         ("split", SurfaceSpec { also_split: 2, ..spec(3) }),
+        // Computed in something else.
+        ("engine", with_numerics(Engine::Burn, Precision::Unspecified)),
     ] {
         assert_eq!(reused(&client, id, other).await?, 0, "{id}");
     }

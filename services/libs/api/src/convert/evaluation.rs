@@ -156,6 +156,7 @@ pub fn choice_to_wire(request: &ChoiceRequest) -> v1::ChooseNumericsRequest {
         statistics: plane.statistics.as_ref().map(samples_to_wire),
         numerics: numerics_to_wire(request.numerics),
         probes: points_to_wire(&request.probes),
+        also: plane.also.as_ref().map(samples_to_wire),
     }
 }
 
@@ -172,7 +173,7 @@ pub fn choice_from_wire(request: v1::ChooseNumericsRequest) -> Result<ChoiceRequ
         axes: request.axes,
         batch_norm: request.batch_norm,
         dataset: request.dataset,
-        also: None,
+        also: request.also,
         statistics: request.statistics,
     };
     let plane = plane_from_wire(&mut wrong, parts);
@@ -464,7 +465,7 @@ mod tests {
     fn a_choice_of_numerics_survives_the_wire() {
         let request = ChoiceRequest {
             surface: "surfaces/s".to_owned(),
-            plane: PlaneRef { also: None, ..good().plane },
+            plane: good().plane,
             numerics: NumericRequest { engine: Some(Engine::Cpu), precision: None },
             probes: vec![(0.0, 0.0), (1.0, -1.0)],
         };

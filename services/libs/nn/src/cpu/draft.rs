@@ -22,7 +22,10 @@ pub(crate) enum Unsupported {
     #[error("the cpu engine cannot run {operator} `{node}`: {reason}")]
     Operator { node: String, operator: &'static str, reason: &'static str },
     /// Its values are too many for the offsets that kernels keep.
-    #[error("the cpu engine cannot keep {n_values} values of a layer in memory together, {} at most", super::plan::MAX_OFFSET)]
+    #[error(
+        "the cpu engine cannot keep {n_values} values of a layer in memory together, {} at most",
+        super::plan::MAX_OFFSET
+    )]
     Values { n_values: usize },
 }
 

@@ -56,10 +56,14 @@ impl Network {
     /// # Errors
     /// When it has an operator that the engine lacks, or one in a form that it lacks.
     pub(crate) fn new(graph: &Graph, path: Path, algorithm: Algorithm) -> Result<Self, Unsupported> {
+        Self::with_plan(graph, path, algorithm, Plan::new(graph, path, algorithm)?)
+    }
+
+    fn with_plan(graph: &Graph, path: Path, algorithm: Algorithm, fastest: Plan) -> Result<Self, Unsupported> {
         Ok(Self {
             path,
             algorithm,
-            fastest: Plan::new(graph, path, algorithm)?,
+            fastest,
             direct: Plan::with_micro_batch(graph, path.f32(), Algorithm::Direct, 1)?,
             constants: graph.constants().values().map(|constant| constant.data().to_vec()).collect(),
             n_classes: graph.n_classes(),
@@ -78,7 +82,7 @@ impl Network {
             return None;
         }
         let fastest = Plan::with_micro_batch(graph, self.path, self.algorithm, n_images).ok()?;
-        Some(Self { fastest, ..Self::new(graph, self.path, self.algorithm).ok()? })
+        Self::with_plan(graph, self.path, self.algorithm, fastest).ok()
     }
 
     /// The bytes that the network takes beside its parameters and samples: packed parameters of one point, and the

@@ -9,6 +9,7 @@ use relief_core::{
 use relief_graph::{Graph, ParameterKind, builtin, initialize};
 
 use super::*;
+use crate::cpu::Path as CpuPath;
 use crate::device::Device;
 use crate::fixture;
 use crate::sample::Samples;
@@ -45,8 +46,8 @@ impl Subject {
         Self { graph, origin, directions: directions.to_vec(), samples }
     }
 
-    fn of_every_operator(n_samples: usize) -> Self {
-        let graph = fixture::every_operator();
+    fn of_layers(n_samples: usize) -> Self {
+        let graph = fixture::layers();
         let origin = fixture::parameters(&graph, 1);
         Self::new(graph, origin, n_samples)
     }
@@ -85,20 +86,41 @@ fn settled(graph: &Graph) -> TensorMap {
     parameters
 }
 
+/// All that the cpu engine computes `subject` in, with words for it. Plain Rust takes too long for large networks.
+fn ways(subject: &Subject) -> Vec<(String, Device, Numerics)> {
+    let is_small = subject.graph.n_parameters() < 1 << 20;
+    let paths = CpuPath::all().into_iter().filter(|path| is_small || path.as_str() != "portable");
+    let ways = paths.map(|path| (path.to_string(), Device::cpu().with_path(path), CPU));
+    let split = Numerics { engine: Engine::Cpu, precision: Precision::SplitBf16 };
+    let has_split = Device::cpu().offers().contains(&split);
+    ways.chain(has_split.then(|| (split.to_string(), Device::cpu(), split))).collect()
+}
+
 #[test]
 fn the_engines_agree_on_every_generated_network() {
-    let device = Device::cpu();
     for name in builtin::names() {
         let graph = Arc::new(builtin::build(name, "3x12x12".parse().expect("a shape"), 10).expect("large enough"));
         let origin = settled(&graph);
         let subject = Subject::new(graph, origin, 4);
-        let (cpu, burn) = (session(&device, CPU, &subject), session(&device, BURN, &subject));
+        let burn = session(&Device::cpu(), BURN, &subject);
+        let ways = ways(&subject);
+        let sessions: Vec<_> = ways.iter().map(|(_, device, numerics)| session(device, *numerics, &subject)).collect();
         for coefficients in [[0.0, 0.0], [0.25, -0.5]] {
-            let (cpu, burn) = (value(&cpu, &coefficients), value(&burn, &coefficients));
-            let difference = (cpu.loss - burn.loss).abs() / burn.loss;
-            let bound = if name.ends_with("_noshort") { 5e-5 } else { 1e-5 };
-            assert!(difference <= bound, "{name} at {coefficients:?}: {} and {}", cpu.loss, burn.loss);
-            assert_eq!(cpu.accuracy, burn.accuracy, "{name} at {coefficients:?}");
+            let burn = value(&burn, &coefficients);
+            assert!(burn.loss.is_finite(), "{name} at {coefficients:?}");
+            for ((way, ..), session) in ways.iter().zip(&sessions) {
+                let cpu = value(session, &coefficients);
+                assert!(cpu.loss.is_finite(), "{name} in {way} at {coefficients:?}");
+                let difference = (cpu.loss - burn.loss).abs() / burn.loss;
+                let bound = if name.ends_with("_noshort") { 5e-5 } else { 1e-5 };
+                assert!(
+                    difference <= bound,
+                    "{name} in {way} at {coefficients:?}: {} and {}, {difference:e}",
+                    cpu.loss,
+                    burn.loss
+                );
+                assert_eq!(cpu.accuracy, burn.accuracy, "{name} in {way} at {coefficients:?}");
+            }
         }
     }
 }
@@ -131,17 +153,23 @@ fn shorter_precisions_are_as_close_as_they_should_be() {
 
 #[test]
 fn a_value_has_the_same_bits_for_any_number_of_threads() {
-    let subject = Subject::of_every_operator(100);
-    let of = |n_threads| bits(value(&session(&device(n_threads), CPU, &subject), &[0.3, -0.2]));
-    let one = of(1);
-    for n_threads in [2, 3, 5] {
-        assert_eq!(of(n_threads), one, "{n_threads} threads");
+    let subject = Subject::of_layers(100);
+    let own = device(1).offers().into_iter().map(|numerics| (None, numerics));
+    for (path, numerics) in CpuPath::all().into_iter().map(|path| (Some(path), CPU)).chain(own) {
+        let of = |n_threads| {
+            let device = path.into_iter().fold(device(n_threads), Device::with_path);
+            bits(value(&session(&device, numerics, &subject), &[0.3, -0.2]))
+        };
+        let one = of(1);
+        for n_threads in [2, 3, 5, 40] {
+            assert_eq!(of(n_threads), one, "{n_threads} threads, {numerics} {path:?}");
+        }
     }
 }
 
 #[test]
 fn logits_that_are_kept_have_the_bits_of_those_that_are_not() {
-    let subject = Subject::of_every_operator(100);
+    let subject = Subject::of_layers(100);
     let session = session(&device(2), CPU, &subject);
     let mut inference = session.infer(&[0.3, -0.2]).expect("a good point");
     let mut n_logits = 0;
@@ -155,7 +183,7 @@ fn logits_that_are_kept_have_the_bits_of_those_that_are_not() {
 
 #[test]
 fn progress_is_told_and_an_evaluation_can_be_broken_off() {
-    let subject = Subject::of_every_operator(100);
+    let subject = Subject::of_layers(100);
     let session = session(&device(2), CPU, &subject);
     let mut told = Vec::new();
     let evaluation = session.evaluate(&[0.0, 0.0], &mut |n_done| {
@@ -171,7 +199,7 @@ fn progress_is_told_and_an_evaluation_can_be_broken_off() {
 
 #[test]
 fn nan_in_one_parameter_is_nan_in_the_loss() {
-    let mut subject = Subject::of_every_operator(20);
+    let mut subject = Subject::of_layers(20);
     subject.origin.get_mut("conv.weight").expect("a parameter").data_mut()[0] = f32::NAN;
     assert!(value(&session(&device(2), CPU, &subject), &[0.0, 0.0]).loss.is_nan());
 }
@@ -231,7 +259,7 @@ fn what_the_engine_lacks_is_left_to_burn_and_said() {
 
 #[test]
 fn a_point_waits_for_a_device_once() {
-    let mut subject = Subject::of_every_operator(100);
+    let mut subject = Subject::of_layers(100);
     subject.directions.push(Arc::new(Direction::Towards(fixture::parameters(&subject.graph, 2))));
     subject.directions.remove(0);
     let remote = session(&Device::remote(), BURN, &subject);
@@ -243,8 +271,43 @@ fn a_point_waits_for_a_device_once() {
 }
 
 #[test]
+fn windows_that_reach_beyond_the_image_bring_nothing_to_a_device() {
+    use relief_graph::{Gemm, Op, Pool};
+    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 1, 1], dilation: [1, 1], rounds_up: true };
+    for counts_padding in [false, true] {
+        let graph = fixture::network(
+            "2x5x5",
+            &[
+                (Op::AveragePool { pool, counts_padding }, &["x"]),
+                (Op::Flatten, &["0"]),
+                (Op::Gemm(Gemm::LINEAR), &["1", "linear"]),
+            ],
+            &[("linear", ParameterKind::Weight, &[3, 18])],
+        );
+        let origin = fixture::parameters(&graph, 1);
+        let samples = fixture::samples(&graph, 10);
+        let subject = Subject { graph, origin, directions: Vec::new(), samples };
+        let remote = session(&Device::remote(), BURN, &subject);
+        let (_, [n_uploads, n_reads]) = transfer::count(|| value(&remote, &[]));
+        assert_eq!([n_uploads, n_reads], [0, 1]);
+    }
+}
+
+#[test]
+fn recomputed_statistics_cost_one_read_for_a_batch_and_one_upload() {
+    let subject = Subject::of_layers(300);
+    let session = session_in(BatchNormMode::Recomputed, &Device::remote(), BURN, &subject);
+    let samples = ResidentSamples::upload(&Device::remote(), Engine::Burn, &subject.samples, None).expect("samples");
+    let session = session.with_statistics(Arc::new(samples)).expect("samples of the network");
+    value(&session, &[0.0, 0.0]);
+    // Three batches of 128 at most, and the logits.
+    let (_, transfers) = transfer::count(|| value(&session, &[0.3, -0.2]));
+    assert_eq!(transfers, [1, 4]);
+}
+
+#[test]
 fn parameters_on_a_device_have_the_bits_of_those_on_the_host() {
-    let subject = Subject::of_every_operator(1);
+    let subject = Subject::of_layers(1);
     let Subject { graph, origin, .. } = &subject;
     let target = Arc::new(Direction::Towards(fixture::parameters(graph, 2)));
     let planes = [subject.directions.clone(), vec![Arc::clone(&target), Arc::clone(&subject.directions[0])]];
@@ -273,7 +336,7 @@ fn parameters_on_a_device_have_the_bits_of_those_on_the_host() {
 
 #[test]
 fn statistics_that_move_along_are_folded_at_every_point() {
-    let mut subject = Subject::of_every_operator(20);
+    let mut subject = Subject::of_layers(20);
     let target = fixture::parameters(&subject.graph, 2);
     subject.directions = vec![Arc::new(Direction::Towards(target))];
     let device = device(2);
@@ -283,7 +346,7 @@ fn statistics_that_move_along_are_folded_at_every_point() {
 
 #[test]
 fn recomputed_statistics_are_left_to_burn() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let device = device(1);
     let choice = device.choose(&graph, BatchNormMode::Recomputed, NumericRequest::default()).expect("burn");
     assert_eq!(choice.numerics, BURN);
@@ -292,7 +355,7 @@ fn recomputed_statistics_are_left_to_burn() {
 
 #[test]
 fn samples_of_another_engine_are_refused() {
-    let subject = Subject::of_every_operator(3);
+    let subject = Subject::of_layers(3);
     let device = device(1);
     let Subject { graph, origin, samples, .. } = &subject;
     let plane = ResidentPlane::upload(&device, CPU, Arc::clone(graph), origin, &[], BatchNormMode::Frozen);
@@ -304,10 +367,16 @@ fn samples_of_another_engine_are_refused() {
 
 #[test]
 fn a_plane_that_has_to_take_less_memory_keeps_its_bits() {
-    let subject = Subject::of_every_operator(37);
+    for numerics in device(2).offers().into_iter().filter(|numerics| numerics.engine == Engine::Cpu) {
+        check_shrinking(numerics);
+    }
+}
+
+fn check_shrinking(numerics: Numerics) {
+    let subject = Subject::of_layers(37);
     let device = device(2);
     let Subject { graph, origin, directions, samples } = &subject;
-    let plane = ResidentPlane::upload(&device, CPU, Arc::clone(graph), origin, directions, BatchNormMode::Frozen);
+    let plane = ResidentPlane::upload(&device, numerics, Arc::clone(graph), origin, directions, BatchNormMode::Frozen);
     let plane = Arc::new(plane.expect("a plane"));
     let samples = ResidentSamples::upload(&device, Engine::Cpu, samples, None).expect("samples");
     let session = PlaneSession::open(Arc::clone(&plane), Arc::new(samples), 1).expect("samples that fit");

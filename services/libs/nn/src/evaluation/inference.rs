@@ -65,14 +65,14 @@ impl Inference {
             return Ok(None);
         }
         let Some(theta) = &self.theta else { return Ok(None) };
-        let batch_len = session.batch_len();
+        let batch_len = session.batch_len(&session.samples);
         let n_batches = n_samples.clamp(1, n_left).div_ceil(batch_len);
         let batches = session.plane.device().map(
             n_batches,
             |idx| {
                 let idx = first_sample / batch_len + idx;
                 let targets = session.samples.batch_targets(idx, batch_len);
-                let logits = session.forward(&session.samples, idx, theta)?;
+                let logits = session.forward(&session.samples, [idx, batch_len], theta)?;
                 Ok((BatchMetrics::of(&logits, targets), logits, targets))
             },
             |_| ControlFlow::Continue(()),

@@ -1,4 +1,5 @@
-//! Running statistics that are estimated again at a point.
+//! Running statistics that are estimated again at a point: what a batch says of all of them is read at once, and put back
+//! on the device at once.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -36,8 +37,7 @@ pub(super) fn recompute(
             let mut statistics = Vec::new();
             // What the network makes of the batch is not asked for.
             let _ = plane.program().forward(&parameters, batch.inputs, Statistics::Batch(&mut statistics));
-            let observations = statistics.into_iter().map(observe).collect::<Result<Vec<_>, _>>()?;
-            Ok((batch.targets.len(), observations.into_iter().flatten().collect()))
+            Ok((batch.targets.len(), observe(statistics)?))
         },
         |batch: &Result<(usize, Vec<Observation>), SessionError>| match batch {
             Ok((n_samples, _)) => on_batch(*n_samples),
@@ -58,21 +58,37 @@ pub(super) fn recompute(
             }
         }
     }
-    for (place, (total, sums)) in sums {
-        let average = sums.into_iter().map(|sum| (sum / total) as f32).collect();
-        parameters[place] = vector(average, plane.device());
+    let averages = |(total, sums): &(f64, Vec<f64>)| sums.iter().map(|sum| (sum / total) as f32).collect::<Vec<_>>();
+    if !sums.is_empty() {
+        let averaged = vector(sums.values().flat_map(averages).collect(), plane.device());
+        let mut first = 0;
+        for (place, (_, sums)) in sums {
+            parameters[place] = averaged.clone().narrow(0, first, sums.len());
+            first += sums.len();
+        }
     }
     Ok(Some(parameters))
 }
 
-/// The mean and the unbiased variance of a batch. Of a single value there is only the biased one, which is 0.
-fn observe(statistics: BatchStatistics) -> Result<[Observation; 2], SessionError> {
-    let BatchStatistics { places: [mean_place, variance_place], mean, biased_variance, n_values, .. } = statistics;
-    let unbiased = n_values as f64 / n_values.saturating_sub(1).max(1) as f64;
-    let read = |tensor: Tensor<1>| host_values(tensor).map_err(SessionError::Device);
-    let variance = read(biased_variance)?.into_iter().map(|value| (f64::from(value) * unbiased) as f32).collect();
-    Ok([
-        Observation { place: mean_place, values: read(mean)? },
-        Observation { place: variance_place, values: variance },
-    ])
+/// The means and the unbiased variances of a batch. Of a single value there is only the biased one, which is 0.
+fn observe(statistics: Vec<BatchStatistics>) -> Result<Vec<Observation>, SessionError> {
+    let mut observed = Vec::new();
+    let mut tensors = Vec::new();
+    for BatchStatistics { places: [mean_place, variance_place], mean, biased_variance, n_values, .. } in statistics {
+        let unbiased = n_values as f64 / n_values.saturating_sub(1).max(1) as f64;
+        let [n_channels] = mean.dims();
+        observed.extend([(mean_place, n_channels, 1.0), (variance_place, n_channels, unbiased)]);
+        tensors.extend([mean, biased_variance]);
+    }
+    if tensors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = host_values(Tensor::cat(tensors, 0)).map_err(SessionError::Device)?;
+    let mut rest = &values[..];
+    let mut take = |(place, n_channels, factor): (usize, usize, f64)| {
+        let (values, others) = rest.split_at(n_channels);
+        rest = others;
+        Observation { place, values: values.iter().map(|value| (f64::from(*value) * factor) as f32).collect() }
+    };
+    Ok(observed.into_iter().map(&mut take).collect())
 }

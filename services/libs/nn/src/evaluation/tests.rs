@@ -69,7 +69,7 @@ fn directions(graph: &Graph, origin: &TensorMap) -> [Arc<Direction>; 2] {
 
 #[test]
 fn a_point_has_the_same_bits_for_any_number_of_threads() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let directions = directions(&graph, &origin);
     let at = |n_threads| {
@@ -83,7 +83,7 @@ fn a_point_has_the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn a_short_last_batch_counts_by_its_samples() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let device = device(2);
     let at = |batch_size| value(&session(&device, plane(&device, &graph, &origin, &[]), batch_size), &[]);
@@ -98,7 +98,7 @@ fn a_short_last_batch_counts_by_its_samples() {
 
 #[test]
 fn a_point_has_the_value_of_the_displaced_checkpoint() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let [x, y] = directions(&graph, &origin);
     let device = device(2);
@@ -110,7 +110,7 @@ fn a_point_has_the_value_of_the_displaced_checkpoint() {
 
 #[test]
 fn the_centre_has_the_value_of_the_origin_and_points_do_not_drift() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let device = device(2);
     let on_plane = session(&device, plane(&device, &graph, &origin, &directions(&graph, &origin)), 8);
@@ -122,7 +122,7 @@ fn the_centre_has_the_value_of_the_origin_and_points_do_not_drift() {
 
 #[test]
 fn logits_come_in_order_and_are_worth_what_the_point_is() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let device = device(2);
     let session = session(&device, plane(&device, &graph, &origin, &directions(&graph, &origin)), 4);
@@ -147,7 +147,7 @@ fn logits_come_in_order_and_are_worth_what_the_point_is() {
 
 #[test]
 fn frozen_statistics_stay_where_a_direction_holds_them() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let other = fixture::parameters(&graph, 2);
     let is_running = |name: &str| name.contains("running");
@@ -162,7 +162,7 @@ fn frozen_statistics_stay_where_a_direction_holds_them() {
 
 #[test]
 fn a_point_that_is_not_finite_is_reported_as_it_is() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let mut origin = fixture::parameters(&graph, 1);
     origin.get_mut("bn.running_var").expect("a parameter").data_mut()[0] = -1.0;
     let device = device(2);
@@ -173,7 +173,7 @@ fn a_point_that_is_not_finite_is_reported_as_it_is() {
 
 #[test]
 fn progress_reaches_every_sample_and_can_be_broken_off() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let device = device(2);
     let session = session(&device, plane(&device, &graph, &origin, &[]), 4);
@@ -190,7 +190,7 @@ fn progress_reaches_every_sample_and_can_be_broken_off() {
 
 #[test]
 fn samples_that_do_not_fit_are_refused_with_their_place() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let device = device(1);
     let plane = plane(&device, &graph, &origin, &[]);
@@ -211,7 +211,7 @@ fn samples_that_do_not_fit_are_refused_with_their_place() {
 
 #[test]
 fn planes_that_do_not_fit_are_refused() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let device = device(1);
     let upload = |origin: &TensorMap, directions: &[Arc<Direction>]| {
@@ -234,7 +234,7 @@ fn planes_that_do_not_fit_are_refused() {
 
 #[test]
 fn an_interpolation_ends_at_the_other_checkpoint_bit_for_bit() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let (origin, target) = (fixture::parameters(&graph, 1), fixture::parameters(&graph, 2));
     let device = device(2);
     let alone =
@@ -250,7 +250,7 @@ fn an_interpolation_ends_at_the_other_checkpoint_bit_for_bit() {
 
 #[test]
 fn a_second_split_has_the_values_that_it_has_alone() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let device = device(2);
     let plane = plane(&device, &graph, &origin, &directions(&graph, &origin));
@@ -291,7 +291,7 @@ fn statistics_of_one_batch(device: &Device, graph: &Graph, parameters: &TensorMa
 
 #[test]
 fn recomputed_statistics_are_those_of_the_training_batch_at_the_point() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let [x, y] = directions(&graph, &origin);
     for n_threads in [1, 3] {
@@ -317,7 +317,7 @@ fn recomputed_statistics_are_those_of_the_training_batch_at_the_point() {
 
 #[test]
 fn statistics_of_several_batches_are_weighted_by_their_samples() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let mut origin = fixture::parameters(&graph, 1);
     let device = device(2);
     // 128 samples, then 72: an average of batches of equal weight would be another one.
@@ -361,7 +361,7 @@ fn statistics_of_several_batches_are_weighted_by_their_samples() {
 
 #[test]
 fn interpolated_statistics_move_and_recomputed_ones_do_not_ask_what_they_were() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let mut other = origin.clone();
     for parameter in graph.parameters().iter().filter(|parameter| !parameter.kind.is_trainable()) {

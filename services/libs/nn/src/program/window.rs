@@ -1,8 +1,8 @@
 //! Convolutions and pools.
 
+use burn::tensor::Tensor;
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn::tensor::{Tensor, TensorData};
 use relief_graph::{Conv, Pool};
 
 use super::layout::Value;
@@ -38,14 +38,15 @@ pub(super) fn average_pool(pool: &Pool, counts_padding: bool, x: Value) -> Value
     if let Some(padding) = symmetric(pool.padding).filter(|_| !pool.rounds_up) {
         return value(avg_pool2d(x, options.with_padding(padding).with_count_include_pad(counts_padding)));
     }
-    let (windows, device) = (Windows::of(pool, &x), x.device());
-    let means = avg_pool2d(padded(x, windows.padding(), 0.0), options.with_padding([0, 0]));
-    // The means are over whole windows; their sums belong to the entries that count.
-    let [down, across] = [0, 1].map(|direction| windows.shares(direction, counts_padding));
-    let shares: Vec<f32> =
-        down.iter().flat_map(|down| across.iter().map(move |across| 1.0 / (down * across))).collect();
-    let shares = Tensor::from_data(TensorData::new(shares, [1, 1, down.len(), across.len()]), &device);
-    value(means * shares)
+    let [_, _, height, width] = x.dims();
+    let (whole, device) = (Windows::of(pool, &x).padding(), x.device());
+    // The means are over whole windows; their sums belong to the entries that count. The share of those is a mean too: no
+    // tensor need come from the host.
+    let counted = if counts_padding { pool.padding } else { [0; 4] };
+    let ones = padded(Tensor::ones([1, 1, height, width], &device), counted, 1.0);
+    let rest = std::array::from_fn(|side| whole[side] - counted[side]);
+    let mean = |x: Tensor<4>| avg_pool2d(x, options.clone().with_padding([0, 0]));
+    value(mean(padded(x, whole, 0.0)) / mean(padded(ones, rest, 0.0)))
 }
 
 /// The windows over an image of one size.
@@ -75,18 +76,6 @@ impl<'a> Windows<'a> {
             padding[direction + 2] = padding[direction + 2].max(needed);
         }
         padding
-    }
-
-    /// For each window, the share of its entries that count in one direction.
-    fn shares(&self, direction: usize, counts_padding: bool) -> Vec<f32> {
-        let (before, after) = (self.pool.padding[direction], self.pool.padding[direction + 2]);
-        let (size, kernel) = (self.size[direction], self.pool.kernel[direction]);
-        let (first, last) = if counts_padding { (0, before + size + after) } else { (before, before + size) };
-        let n_counted = |idx: usize| {
-            let start = idx * self.pool.stride[direction];
-            (start + kernel).min(last) - start.max(first)
-        };
-        (0..self.n_windows[direction]).map(|idx| n_counted(idx) as f32 / kernel as f32).collect()
     }
 }
 

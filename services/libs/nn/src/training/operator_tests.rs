@@ -56,7 +56,7 @@ fn check(op: Op) {
 }
 
 #[test]
-fn gradients_go_through_every_operator() {
+fn gradients_go_through_layers() {
     let pool = Pool { kernel: [2, 2], stride: [1, 2], padding: [1, 0, 0, 1], dilation: [1, 1], rounds_up: true };
     let even = Pool { padding: [0; 4], rounds_up: false, ..pool };
     let ops = [

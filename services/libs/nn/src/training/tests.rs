@@ -25,7 +25,7 @@ pub(super) fn difference(first: &TensorMap, second: &TensorMap) -> TensorMap {
 #[test]
 fn the_gradient_is_that_of_central_differences() {
     const WIDTH: f64 = 1.0 / 512.0;
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let mut trained = session(&graph, &origin, PLAIN);
     assert!(step(&mut trained, 1.0).loss.is_finite());
@@ -51,7 +51,7 @@ fn the_gradient_is_that_of_central_differences() {
 #[test]
 fn every_entry_of_the_last_layers_gradient_is_that_of_central_differences() {
     const WIDTH: f64 = 1.0 / 256.0;
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let mut trained = session(&graph, &origin, PLAIN);
     step(&mut trained, 1.0);
@@ -90,7 +90,7 @@ fn running_statistics_move_towards_the_batch_and_not_along_gradients() {
 
 #[test]
 fn weight_decay_and_momentum_act_on_every_trainable_tensor() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let recipe = SgdRecipe { momentum: 0.5, weight_decay: 0.25, nesterov: true };
     let (mut plain, mut full) = (session(&graph, &origin, PLAIN), session(&graph, &origin, recipe));
@@ -109,7 +109,7 @@ fn weight_decay_and_momentum_act_on_every_trainable_tensor() {
 
 #[test]
 fn a_run_goes_on_from_its_parameters_and_velocities_to_the_same_bits() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let mut whole = session(&graph, &origin, RECIPE);
     step(&mut whole, 0.1);
@@ -152,7 +152,7 @@ fn training_has_the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn the_weight_norm_leaves_running_statistics_out() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let expected = graph.trainable(&origin).map(|(_, tensor)| tensor.norm().powi(2)).sum::<f64>().sqrt();
     let found = session(&graph, &origin, PLAIN).weight_norm().expect("values");
@@ -161,7 +161,7 @@ fn the_weight_norm_leaves_running_statistics_out() {
 
 #[test]
 fn batches_that_do_not_fit_are_refused_and_change_nothing() {
-    let graph = fixture::every_operator();
+    let graph = fixture::layers();
     let origin = fixture::parameters(&graph, 1);
     let mut session = session(&graph, &origin, RECIPE);
     let n_values = graph.input_shape().n_values();
