@@ -1,16 +1,13 @@
 """Other programs that compute the loss of a network at a point, for a benchmark to hold an evaluator against.
 
-A process that lives as long as the benchmark and answers each command on standard input, a JSON object on a line, by
-another, so that a driver can take turns between the peers and its own engine. The commands, by their field `cmd`:
+A process that answers each command on standard input, a JSON object on a line, by another, until there are no more, so
+that a driver can take turns between the peers and its own engine. The commands, by their field `cmd`:
 
-    hello    -> peers: the versions of onnxruntime, torch and torchvision, null where one is not installed
-    load     peer, model (ONNX), inputs (.npy, float32 n,C,H,W, as the network sees them), targets (.npy, int64 n),
-             threads, batch -> loaded: an id, and load_seconds; or skipped: why it cannot be had
-    run      id, and for original-loop optionally point [a, b] -> seconds, loss (mean, in nats), accuracy (in percent)
-    logits   id, to (.npy, float32 n,classes; those of the last run's point) -> shape
-    unload   id -> unloaded
-    memory   optionally reset -> resident_mib, peak_mib since the last reset, of this process
-    quit     no answer: the process ends
+    hello    -> peers: the versions of onnxruntime, onnx, torch and torchvision, null where one is not installed
+    load     peer, model (ONNX, its weights those of the point), inputs (.npy, float32 n,C,H,W, as the network sees
+             them), targets (.npy, int64 n), threads, batch -> loaded: an id; or skipped: why it cannot be had
+    run      id -> seconds, loss (mean, in nats; null when it is not finite)
+    memory   optionally reset -> peak_mib since the last reset, of this process
 
 A command that fails is answered with `error`. The seconds are those of one pass, forward and loss; all preparation is
 part of `load`, but the first run warms a peer up and is not to be counted. The peers:
@@ -20,13 +17,13 @@ part of `load`, but the first run warms a peer up and is not to be counted. The 
     torch-nchw     PyTorch, eager and in inference mode, operation by operation as a model written by hand would be.
     torch-nhwc     The same, with weights and inputs in the layout `channels_last`.
     original-loop  What the program of Li et al. (2018) does at each point: it sets the parameters to w + a x + b y, has
-                   two workers decode every image anew (from 8 bits per pixel), and evaluates in eager PyTorch.
+                   two workers decode every image anew (from 8 bits per pixel), and evaluates in eager PyTorch. The
+                   weights w are those of the point, so a and b are 0, which takes as long as any other numbers.
 """
 
 import ctypes
 import functools
 import importlib.metadata
-import itertools
 import json
 import math
 import os
@@ -60,15 +57,14 @@ class Peer:
         self.inputs, self.targets, self.threads, self.batch = inputs, targets, threads, batch
         self.spans = [slice(start, start + batch) for start in range(0, len(targets), batch)]
 
-    def run(self, point: list[float]) -> tuple[float, int]:
-        """The sum of the losses of all samples, and how many are classified correctly."""
-        loss, n_correct = 0.0, 0
+    def run(self) -> float:
+        """The sum of the losses of all samples."""
+        loss = 0.0
         for logits, span in zip(self.batches(), self.spans):
             logits, targets = logits.astype(np.float64), self.targets[span]
             logits -= logits.max(axis=1, keepdims=True)
             loss += float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(targets)), targets]).sum())
-            n_correct += int((logits.argmax(axis=1) == targets).sum())
-        return loss, n_correct
+        return loss
 
 
 class OnnxRuntime(Peer):
@@ -201,18 +197,19 @@ class OriginalLoop(Torch):
             step.mul_(part.norm() / (step.norm() + 1e-10) if weight.dim() > 1 else 0.0)
         return direction.numpy()
 
-    def run(self, point: list[float]) -> tuple[float, int]:
+    def run(self) -> float:
         torch.set_num_threads(self.threads)
-        steps = [x * point[0] + y * point[1] for x, y in zip(*self.directions)]
+        steps = [x * 0.0 + y * 0.0 for x, y in zip(*self.directions)]
         for parameter, weight, step in zip(self.module.parameters(), self.weights, steps):
             parameter.data = weight + torch.tensor(step)
-        criterion, loss, n_correct = torch.nn.CrossEntropyLoss(), 0.0, torch.tensor(0)
+        criterion, loss = torch.nn.CrossEntropyLoss(), 0.0
+        n_correct = torch.tensor(0)  # Which that program counts, too.
         with torch.no_grad():
             for inputs, targets in self.loader:
                 outputs = self.module(inputs)
                 loss += criterion(outputs, targets).item() * len(targets)
                 n_correct += outputs.max(1)[1].eq(targets).sum()
-        return loss, int(n_correct)
+        return loss
 
 
 class Images:
@@ -244,50 +241,38 @@ class Server:
     """Each method is a command: it takes the fields of the request and returns those of the answer."""
 
     def __init__(self) -> None:
-        self._peers: list[Peer | None] = []
+        self._peers: list[Peer] = []
 
     def hello(self) -> dict[str, Any]:
-        return {"peers": {name: VERSIONS.get(name) for name in ("onnxruntime", "torch", "torchvision")}}
+        return {"peers": {name: VERSIONS.get(name) for name in ("onnxruntime", "onnx", "torch", "torchvision")}}
 
     def load(self, peer: str, model: str, inputs: str, targets: str, threads: int, batch: int) -> dict[str, Any]:
         packages, make = PEERS[peer]
         if missing := [package for package in packages if package not in VERSIONS]:
             return {"skipped": f"{missing[0]} is not installed"}
-        start = time.perf_counter()
         samples = (np.load(inputs).astype(np.float32), np.load(targets).astype(np.int64))
         self._peers.append(make(model, *samples, threads, batch))
-        return {"loaded": len(self._peers) - 1, "load_seconds": time.perf_counter() - start}
+        return {"loaded": len(self._peers) - 1}
 
-    def run(self, id: int, point: list[float] = [0.0, 0.0]) -> dict[str, Any]:
+    def run(self, id: int) -> dict[str, Any]:
         start = time.perf_counter()
-        loss, n_correct = self._peers[id].run(point)
-        seconds, n_samples = time.perf_counter() - start, len(self._peers[id].targets)
-        loss = loss / n_samples if math.isfinite(loss) else None
-        return {"seconds": seconds, "loss": loss, "accuracy": 100 * n_correct / n_samples}
-
-    def logits(self, id: int, to: str) -> dict[str, Any]:
-        logits = np.concatenate(list(self._peers[id].batches()))
-        np.save(to, logits)
-        return {"shape": logits.shape}
-
-    def unload(self, id: int) -> dict[str, Any]:
-        self._peers[id] = None
-        return {"unloaded": id}
+        loss = self._peers[id].run()
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "loss": loss / len(self._peers[id].targets) if math.isfinite(loss) else None}
 
     def memory(self, reset: bool = False) -> dict[str, Any]:
         status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
         if reset:
             ctypes.CDLL(None).malloc_trim(0)
             pathlib.Path("/proc/self/clear_refs").write_text("5")
-        resident, peak = (int(status[field].split()[0]) / 1024 for field in ("VmRSS", "VmHWM"))
-        return {"resident_mib": resident, "peak_mib": peak}
+        return {"peak_mib": int(status["VmHWM"].split()[0]) / 1024}
 
 
 def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # What libraries print must not come between the answers.
     server = Server()
-    for request in itertools.takewhile(lambda request: request["cmd"] != "quit", map(json.loads, sys.stdin)):
+    for request in map(json.loads, sys.stdin):
         try:
             answer = getattr(server, request.pop("cmd"))(**request)
         except Exception as error:  # Whatever a library raises, the driver is told.

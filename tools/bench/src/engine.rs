@@ -1,29 +1,36 @@
 //! Images per second of the engines of this build, in turn with those of other programs.
 //!
 //! Every round runs each subject once, one after the other, so that a machine that slows down slows all of them down. A
-//! figure is the median over the rounds, and a ratio is the median of the rounds' ratios. In its turn a subject runs twice
-//! after a pause, and the second run counts; a first round does not.
+//! figure is the median over the rounds, and a ratio is the median of the rounds' ratios. In its turn a subject runs
+//! twice after a pause, and the second run counts; a first round does not. A run is a point: from the parameters at the
+//! origin to the mean loss at the point.
+//!
+//! Each of several networks is measured by a process of its own, and the report is written anew after each: one that
+//! fails is named there, and the others go on.
 
+mod landscape;
+mod measure;
+mod memory;
+mod npy;
 mod peers;
 mod report;
 mod subject;
+#[cfg(test)]
+mod tests;
+mod training;
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::{env, fs};
 
-use anyhow::Context as _;
-use relief_core::{BatchNormMode, Engine, NumericRequest, Numerics, Precision};
+use anyhow::{Context as _, ensure};
 use relief_graph::builtin;
-use relief_nn::{CpuPath, Device};
 
+pub(crate) use landscape::Landscape;
 use peers::Peers;
-use report::{NetworkReport, Report, SubjectReport};
-pub(crate) use subject::{Landscape, Subject};
-
-use crate::usage;
+use report::Report;
+pub(crate) use subject::{Setup, Subject};
 
 /// The networks that are measured unless said otherwise, with their samples.
 const NETWORKS: [(&str, usize); 7] = [
@@ -36,24 +43,22 @@ const NETWORKS: [(&str, usize); 7] = [
     ("resnet18", 256),
 ];
 
-/// What other programs compute with, and the words for them.
-const PEERS: [&str; 4] = ["onnxruntime", "torch-nchw", "torch-nhwc", "original-loop"];
-
-/// How long everything rests before it is a subject's turn.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// Samples per forward pass, where there is a choice.
-pub(crate) const BATCH_SIZE: usize = 128;
+/// The samples of other networks.
+const OTHER_SAMPLES: usize = 256;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The networks, separated by commas
+    /// The built-in networks, separated by commas; seven of them unless given
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     networks: Vec<String>,
 
+    /// Samples of every network, instead of as many as take a while
+    #[arg(long, value_name = "N")]
+    samples: Option<NonZeroUsize>,
+
     /// Rounds that are counted
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    rounds: usize,
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
 
     /// Threads of every subject that is not measured with one
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN.saturating_add(1))]
@@ -67,6 +72,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     quick: bool,
 
+    /// Measures training too
+    #[arg(long)]
+    training: bool,
+
     /// Where the report goes as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -74,125 +83,122 @@ pub(crate) struct Arguments {
     /// Where the report goes as Markdown; it is printed too
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+
+    /// Measures the memory of this subject alone, for the process that measures the rest
+    #[arg(long, value_name = "SUBJECT", hide = true, requires = "json")]
+    memory_of: Option<String>,
+}
+
+impl Arguments {
+    fn rounds(&self) -> usize {
+        self.rounds as usize
+    }
+
+    /// The samples that the network is measured with.
+    fn n_samples(&self, network: &str) -> usize {
+        let usual = NETWORKS.iter().find(|(name, _)| *name == network).map_or(OTHER_SAMPLES, |(_, usual)| *usual);
+        self.samples.map_or(usual, NonZeroUsize::get)
+    }
+
+    /// The networks to measure, each once.
+    ///
+    /// # Errors
+    /// When one is not built in.
+    fn networks(&self) -> anyhow::Result<Vec<&str>> {
+        if self.networks.is_empty() {
+            return Ok(NETWORKS.map(|(name, _)| name).to_vec());
+        }
+        let mut networks = Vec::new();
+        for name in &self.networks {
+            builtin::describe(name)?;
+            if !networks.contains(&name.as_str()) {
+                networks.push(name.as_str());
+            }
+        }
+        Ok(networks)
+    }
+
+    /// This program anew with the same options, but for one network alone, with its report in `json`.
+    ///
+    /// # Errors
+    /// When this program does not know where it is.
+    fn process_for(&self, network: &str, json: &Path) -> anyhow::Result<Command> {
+        let mut command = Command::new(env::current_exe().context("this program does not know where it is")?);
+        command.args(["engine", "--networks", network]).arg("--json").arg(json);
+        command.args(["--rounds", &self.rounds.to_string(), "--threads", &self.threads.to_string()]);
+        command.args(self.samples.iter().flat_map(|samples| ["--samples".to_owned(), samples.to_string()]));
+        command.arg("--python").arg(&self.python);
+        command.args(self.quick.then_some("--quick")).args(self.training.then_some("--training"));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(command)
+    }
+
+    /// Writes the report wherever it goes.
+    fn write(&self, report: &Report) -> anyhow::Result<()> {
+        if let Some(path) = &self.markdown {
+            write(path, &report.to_markdown())?;
+        }
+        if let Some(path) = &self.json {
+            write(path, &serde_json::to_string_pretty(report)?)?;
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let mut peers = Peers::start(&arguments.python)?;
-    let mut report = Report::new(arguments.rounds, arguments.threads, peers.versions());
-    let named = |name: &&(&str, usize)| arguments.networks.is_empty() || arguments.networks.iter().any(|n| n == name.0);
-    for other in &arguments.networks {
-        anyhow::ensure!(builtin::names().any(|name| name == other), "`{other}` is not a built-in network");
+    let networks = arguments.networks()?;
+    if let (Some(subject), Some(path), [network]) = (&arguments.memory_of, &arguments.json, &networks[..]) {
+        let memory = memory::of_this_process(&arguments, network, subject)?;
+        return write(path, &serde_json::to_string(&memory)?);
     }
-    for (name, n_samples) in NETWORKS.iter().filter(named) {
-        eprint(&format!("{name}: {n_samples} samples, {} rounds", arguments.rounds));
-        report.networks.push(measure(name, *n_samples, &arguments, &mut peers)?);
+    let mut report = Report::new(arguments.rounds(), arguments.threads);
+    if let [network] = networks[..] {
+        eprint(&format!("{network}: {} samples, {} rounds", arguments.n_samples(network), arguments.rounds));
+        let mut peers = Peers::start(&arguments.python);
+        report.peers = peers.versions();
+        match measure::measure(network, &arguments, &mut peers) {
+            Ok(measured) => report.networks.push(measured),
+            Err(error) => report.fail(network, format!("{error:#}")),
+        }
+        arguments.write(&report)?;
+    } else {
+        for network in networks {
+            match measure_elsewhere(network, &arguments) {
+                Ok(measured) => report.merge(measured),
+                Err(error) => report.fail(network, format!("{error:#}")),
+            }
+            arguments.write(&report)?;
+        }
     }
-    let markdown = report.to_markdown();
-    println!("{markdown}");
-    if let Some(path) = &arguments.markdown {
-        write(path, &markdown)?;
-    }
-    if let Some(path) = &arguments.json {
-        write(path, &serde_json::to_string_pretty(&report)?)?;
-    }
+    println!("{}", report.to_markdown());
+    let failures: Vec<String> = report.failures.iter().map(|f| format!("{}: {}", f.network, f.reason)).collect();
+    ensure!(failures.is_empty(), "not measured: {}", failures.join("; "));
     Ok(())
 }
 
+/// Measures a network in a process of its own; a failure that it reports is in the report.
+fn measure_elsewhere(network: &str, arguments: &Arguments) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("report.json");
+    let status = arguments.process_for(network, &file)?.status().context("its process does not start")?;
+    let text = fs::read(&file).with_context(|| format!("its process left no report: {status}"))?;
+    let report: Report = serde_json::from_slice(&text).context("its process left a report that cannot be read")?;
+    ensure!(status.success() || !report.failures.is_empty(), "its process failed: {status}");
+    Ok(report)
+}
+
+/// Writes a file whole or not at all.
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[expect(clippy::print_stderr, reason = "progress is not part of the report")]
 fn eprint(line: &str) {
     eprintln!("{line}");
-}
-
-/// What is measured of this build: a word, what it computes in, the device, and whether it is slow.
-fn own_subjects(threads: NonZeroUsize) -> Vec<(String, Numerics, Device, bool)> {
-    let cpu = Numerics { engine: Engine::Cpu, precision: Precision::F32 };
-    let device = Device::cpu_with_threads(threads);
-    let mut subjects = Vec::new();
-    for (idx, path) in CpuPath::all().into_iter().enumerate() {
-        let is_slow = path.as_str() == "portable";
-        subjects.push((format!("cpu/f32/{path}"), cpu, device.clone().with_path(path), is_slow));
-        if idx == 0 {
-            let single = Device::cpu_with_threads(NonZeroUsize::MIN).with_path(path);
-            subjects.push((format!("cpu/f32/{path}, one thread"), cpu, single, false));
-        }
-    }
-    for numerics in device.offers().into_iter().filter(|numerics| *numerics != cpu) {
-        let (word, is_slow) = match numerics.engine {
-            Engine::Cpu => (format!("cpu/{}", numerics.precision), false),
-            Engine::Burn => ("burn".to_owned(), true),
-        };
-        subjects.push((word, numerics, device.clone(), is_slow));
-    }
-    subjects
-}
-
-fn measure(name: &str, n_samples: usize, arguments: &Arguments, peers: &mut Peers) -> anyhow::Result<NetworkReport> {
-    let landscape = Arc::new(Landscape::of_default(name, n_samples)?);
-    let files = tempfile::tempdir()?;
-    let mut subjects = Vec::new();
-    let mut memory = None;
-    for (word, numerics, device, is_slow) in own_subjects(arguments.threads) {
-        if is_slow && arguments.quick {
-            continue;
-        }
-        let request = NumericRequest { engine: Some(numerics.engine), precision: Some(numerics.precision) };
-        if device.choose(&landscape.graph, BatchNormMode::Frozen, request).is_err() {
-            continue;
-        }
-        // The slow ones see fewer samples.
-        let n_samples = if is_slow { n_samples.div_ceil(4) } else { n_samples };
-        if memory.is_none() {
-            usage::reset_peak()?;
-        }
-        let subject = Subject::own(&word, &landscape, numerics, &device, n_samples, BATCH_SIZE)?;
-        if memory.is_none() {
-            subject.clone().run(peers)?;
-            memory = Some((usage::peak_mib()?, subject.n_bytes() as f64 / f64::from(1 << 20)));
-        }
-        subjects.push(subject);
-    }
-    landscape.write(files.path())?;
-    for peer in PEERS.iter().filter(|peer| !arguments.quick || **peer != "original-loop") {
-        match peers.load(peer, files.path(), arguments.threads, BATCH_SIZE)? {
-            Ok(id) => subjects.push(Subject::peer(peer, id, n_samples)),
-            Err(reason) => eprint(&format!("{peer} is left out: {reason}")),
-        }
-    }
-    let mut runs = vec![Vec::new(); subjects.len()];
-    let mut losses = vec![None; subjects.len()];
-    for round in 0..=arguments.rounds {
-        for (idx, subject) in subjects.iter_mut().enumerate() {
-            // Threads of the one before may wait busily for more work, and its data are in the caches.
-            std::thread::sleep(PAUSE);
-            subject.run(peers)?;
-            let run = subject.run(peers)?;
-            losses[idx] = Some(run.loss).filter(|_| subject.n_samples() == n_samples);
-            if round > 0 {
-                runs[idx].push(subject.n_samples() as f64 / run.seconds);
-            }
-        }
-    }
-    let stages = subjects.first().map(|subject| subject.stages(arguments.rounds)).transpose()?.flatten();
-    for subject in &subjects {
-        subject.unload(peers)?;
-    }
-    let reports = subjects.iter().zip(runs).zip(losses);
-    Ok(NetworkReport {
-        network: name.to_owned(),
-        n_samples,
-        n_parameters: landscape.graph.n_parameters(),
-        subjects: reports
-            .map(|((subject, rates), loss)| SubjectReport { subject: subject.word().to_owned(), rates, loss })
-            .collect(),
-        stages,
-        peak_mib: memory.map(|(peak, _)| peak),
-        formula_mib: memory.map(|(_, formula)| formula),
-    })
 }

@@ -1,6 +1,7 @@
 //! `relief-bench`: measures the platform, and prints what it measured as a table in Markdown.
 //!
-//! What holds: nothing is kept but what is printed, and every figure says what it was measured with.
+//! What holds: nothing is kept but what is printed and the reports that were asked for, and every figure says what it
+//! was measured with.
 
 #![allow(clippy::print_stdout, reason = "what is measured is told to whoever runs it")]
 
@@ -8,6 +9,7 @@ mod dispatch;
 mod engine;
 mod evaluator;
 mod services;
+mod statistic;
 mod usage;
 
 use clap::Parser;

@@ -16,7 +16,8 @@ use relief_nn::Device;
 use relief_store::encode_checkpoint;
 use relief_test_support::{Client, DATASET, Program, Sandbox, SplitImages, axis, surface_spec};
 
-use crate::engine::{BATCH_SIZE, Landscape, Subject};
+use crate::engine::{Landscape, Setup, Subject};
+use crate::statistic::median;
 
 /// The shape of the samples, those of Fashion-MNIST.
 const SHAPE: &str = "1x28x28";
@@ -51,13 +52,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = platform.client()?;
     client.import_dataset(DATASET, &SplitImages::first(Split::Train, samples)?).await?;
     let network_id = format!("{network}-{SHAPE}-{N_CLASSES}");
-    client.import_checkpoint("settled", &network_id, &encode_checkpoint(landscape.origin())?).await?;
+    client.import_checkpoint("settled", &network_id, &encode_checkpoint(&landscape.origin)?).await?;
 
     let numerics = Numerics { engine: Engine::Cpu, precision: Precision::F32 };
     // As many as an evaluator has.
     let threads = std::thread::available_parallelism()?;
     let device = Device::cpu_with_threads(threads);
-    let subject = Subject::own("the bare loop", &landscape, numerics, &device, samples as usize, BATCH_SIZE)?;
+    let setup = Setup { word: "the bare loop".to_owned(), numerics, device, threads, is_slow: false };
+    let subject = Subject::own(&setup, &landscape, samples as usize)?;
     let n_points = side * side;
     let bare = async |from: u32, to: u32| {
         let subject = subject.clone();
@@ -85,9 +87,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ratios.push(services / bare);
         println!("| {} | {bare:.1} | {services:.1} | {:.3} |", round + 1, services / bare);
     }
-    ratios.sort_by(f64::total_cmp);
-    let median = 0.5 * (ratios[(rounds - 1) / 2] + ratios[rounds / 2]);
-    println!("\nmedian: {median:.3}");
+    println!("\nmedian: {:.3}", median(&ratios));
     Ok(())
 }
 

@@ -1,50 +1,80 @@
-//! What was measured, as Markdown and JSON.
+//! What was measured.
 
-use std::fmt::Write as _;
+mod markdown;
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroUsize;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::statistic::{Spread, median};
 
 /// The subject that others are held against.
-const REFERENCE: &str = "onnxruntime";
+pub(crate) const REFERENCE: &str = "onnxruntime";
+
+/// The end of the word of a subject that is measured on all threads too.
+pub(crate) const ONE_THREAD: &str = ", one thread";
 
 /// All that was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    version: &'static str,
+    version: String,
     processor: String,
     rounds: usize,
     threads: NonZeroUsize,
-    peers: Vec<String>,
+    /// Their versions, in words.
+    pub(crate) peers: Vec<String>,
     pub(crate) networks: Vec<NetworkReport>,
+    pub(crate) failures: Vec<Failure>,
 }
 
 /// What was measured of one network.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NetworkReport {
     pub(crate) network: String,
     pub(crate) n_samples: usize,
     pub(crate) n_parameters: usize,
     pub(crate) subjects: Vec<SubjectReport>,
-    /// Of the first subject.
-    pub(crate) stages: Option<Stages>,
-    /// The most memory of the process while the first subject alone was loaded, and what the engine counts for it.
-    pub(crate) peak_mib: Option<f64>,
-    pub(crate) formula_mib: Option<f64>,
+    /// What was not measured.
+    pub(crate) left_out: Vec<LeftOut>,
+    /// Images per second of training, round by round, where it was asked for.
+    pub(crate) training: Vec<f64>,
+}
+
+/// A network that could not be measured.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) network: String,
+    pub(crate) reason: String,
+}
+
+/// What was not measured of a network.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LeftOut {
+    pub(crate) what: String,
+    pub(crate) reason: String,
 }
 
 /// What was measured of one program.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SubjectReport {
     pub(crate) subject: String,
-    /// Images per second, round by round.
-    pub(crate) rates: Vec<f64>,
-    /// The loss at the centre, where all samples were seen; none when it is not finite.
+    /// Of an engine of this build.
+    pub(crate) numeric_class: Option<String>,
+    pub(crate) n_samples: usize,
+    /// Of the point, round by round.
+    pub(crate) seconds: Vec<f64>,
+    /// The loss at the point, of all its samples; none when that of any run was not finite.
     pub(crate) loss: Option<f64>,
+    /// TFLOP/s of the matrix unit before each run that counts, of a subject that computes with it.
+    pub(crate) matrix_unit: Vec<f64>,
+    pub(crate) stages: Option<Stages>,
+    pub(crate) memory: Option<Memory>,
 }
 
-/// Seconds of one point on one thread.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+/// Seconds of one point: packing on all threads of the subject, all else on one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Stages {
     pub(crate) displace: f64,
     pub(crate) pack: f64,
@@ -52,10 +82,119 @@ pub(crate) struct Stages {
     pub(crate) reduce: f64,
 }
 
+/// The memory of a process that holds nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// The most while it computed the point.
+    pub(crate) peak_mib: f64,
+    /// What an engine of this build counts for itself.
+    pub(crate) formula_mib: Option<f64>,
+}
+
+/// How the loss of a subject stands to the reference's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Agreement {
+    /// It is the reference's.
+    Reference,
+    /// The difference, relative to the reference's loss.
+    Relative(f64),
+    NotFinite,
+    /// Why there is nothing to hold it against.
+    Unknown(&'static str),
+}
+
+impl Report {
+    pub(crate) fn new(rounds: usize, threads: NonZeroUsize) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            processor: processor(),
+            rounds,
+            threads,
+            peers: Vec::new(),
+            networks: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Takes over what another process measured.
+    pub(crate) fn merge(&mut self, other: Self) {
+        if self.peers.is_empty() {
+            self.peers = other.peers;
+        }
+        self.networks.extend(other.networks);
+        self.failures.extend(other.failures);
+    }
+
+    pub(crate) fn fail(&mut self, network: &str, reason: String) {
+        self.failures.push(Failure { network: network.to_owned(), reason });
+    }
+}
+
+impl NetworkReport {
+    pub(crate) fn leave_out(&mut self, what: &str, reason: &str) {
+        self.left_out.push(LeftOut { what: what.to_owned(), reason: reason.to_owned() });
+    }
+
+    fn subject(&self, word: &str) -> Option<&SubjectReport> {
+        self.subjects.iter().find(|subject| subject.subject == word)
+    }
+
+    /// How many times as many images per second a subject does as the best of `others` in the same round; none where
+    /// one of them was not measured.
+    fn ratio(&self, word: &str, others: &[&str]) -> Option<Spread> {
+        let rates = self.subject(word)?.rates();
+        let others = others.iter().map(|other| Some(self.subject(other)?.rates())).collect::<Option<Vec<_>>>()?;
+        let ratios = rates.iter().enumerate().filter_map(|(round, rate)| {
+            Some(rate / others.iter().filter_map(|rates| rates.get(round)).copied().max_by(f64::total_cmp)?)
+        });
+        Spread::of(&ratios.collect::<Vec<_>>())
+    }
+
+    fn agreement(&self, subject: &SubjectReport) -> Agreement {
+        let Some(loss) = subject.loss.filter(|loss| loss.is_finite()) else { return Agreement::NotFinite };
+        let Some(reference) = self.subject(REFERENCE) else { return Agreement::Unknown("no reference") };
+        if subject.subject == REFERENCE {
+            return Agreement::Reference;
+        }
+        if subject.n_samples != reference.n_samples {
+            return Agreement::Unknown("of fewer samples");
+        }
+        match reference.loss.filter(|loss| loss.is_finite()) {
+            None => Agreement::Unknown("the reference is not finite"),
+            Some(0.0) => Agreement::Unknown("the reference is 0"),
+            Some(reference) => Agreement::Relative((loss - reference).abs() / reference.abs()),
+        }
+    }
+}
+
+impl SubjectReport {
+    /// Images per second, round by round.
+    fn rates(&self) -> Vec<f64> {
+        self.seconds.iter().map(|seconds| self.n_samples as f64 / seconds).collect()
+    }
+
+    /// The median of the rounds.
+    fn images_per_second(&self) -> f64 {
+        median(&self.rates())
+    }
+
+    /// The median of the rounds.
+    fn points_per_second(&self) -> f64 {
+        1.0 / median(&self.seconds)
+    }
+
+    /// Adds the loss of a run; one that is not finite stays.
+    pub(crate) fn add_loss(&mut self, is_first: bool, loss: f64) {
+        if is_first || self.loss.is_some() {
+            self.loss = Some(loss).filter(|loss| loss.is_finite());
+        }
+    }
+}
+
 impl Stages {
     /// The median of each.
     pub(crate) fn median(all: &[Self]) -> Self {
-        let of = |stage: fn(&Self) -> f64| median(all.iter().map(stage).collect());
+        let of = |stage: fn(&Self) -> f64| median(&all.iter().map(stage).collect::<Vec<_>>());
         Self {
             displace: of(|stages| stages.displace),
             pack: of(|stages| stages.pack),
@@ -69,141 +208,6 @@ impl Stages {
         let scale = n_samples as f64 / measured as f64;
         let rest = self.displace + self.pack + scale * self.reduce;
         100.0 * rest / (rest + scale * self.forward)
-    }
-}
-
-/// What a table says of a network.
-type Cell<'a> = &'a dyn Fn(&NetworkReport) -> Option<String>;
-
-impl Report {
-    pub(crate) fn new(rounds: usize, threads: NonZeroUsize, peers: Vec<String>) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            processor: processor(),
-            rounds,
-            threads,
-            peers,
-            networks: Vec::new(),
-        }
-    }
-
-    pub(crate) fn to_markdown(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = self.write(&mut text);
-        text
-    }
-
-    fn write(&self, text: &mut String) -> std::fmt::Result {
-        writeln!(
-            text,
-            "{}; {} threads unless said otherwise; medians of {} rounds.",
-            self.processor, self.threads, self.rounds
-        )?;
-        writeln!(text, "Peers: {}.\n", self.peers.join(", "))?;
-        writeln!(text, "Images per second, and in brackets the ratio to {REFERENCE}:\n")?;
-        let mut words: Vec<&str> = Vec::new();
-        for subject in self.networks.iter().flat_map(|network| &network.subjects) {
-            if !words.contains(&subject.subject.as_str()) {
-                words.push(&subject.subject);
-            }
-        }
-        write!(text, "| |")?;
-        self.networks.iter().try_for_each(|network| write!(text, " {} |", network.network))?;
-        write!(text, "\n|---|")?;
-        self.networks.iter().try_for_each(|_| write!(text, "---:|"))?;
-        writeln!(text)?;
-        for word in words {
-            write!(text, "| {word} |")?;
-            for network in &self.networks {
-                match (network.rate(word), network.ratio(word, REFERENCE)) {
-                    (Some(rate), Some(ratio)) if word != REFERENCE => write!(text, " {rate:.0} ({ratio:.2}) |")?,
-                    (Some(rate), _) => write!(text, " {rate:.0} |")?,
-                    (None, _) => write!(text, " |")?,
-                }
-            }
-            writeln!(text)?;
-        }
-        writeln!(text, "\nOf the first row:\n")?;
-        let rows: [(&str, Cell<'_>); 7] = [
-            ("all threads against one", &|network| Some(format!("{:.2}", network.scaling()?))),
-            ("points per second at 1,000 samples", &|network| Some(format!("{:.1}", network.points_per_second()?))),
-            ("a point: displacing, ms on one thread", &|n| Some(format!("{:.2}", 1e3 * n.stages?.displace))),
-            ("packing, ms on all threads", &|n| Some(format!("{:.2}", 1e3 * n.stages?.pack))),
-            ("reducing, us per image on one thread", &|n| {
-                Some(format!("{:.2}", 1e6 * n.stages?.reduce / n.n_samples as f64))
-            }),
-            ("overhead at 5,000 samples, one thread, %", &|n| {
-                Some(format!("{:.2}", n.stages?.overhead(n.n_samples, 5000)))
-            }),
-            ("memory at its peak (by the formula), MiB", &|n| {
-                Some(format!("{:.0} ({:.0})", n.peak_mib?, n.formula_mib?))
-            }),
-        ];
-        write!(text, "| |")?;
-        self.networks.iter().try_for_each(|network| write!(text, " {} |", network.network))?;
-        write!(text, "\n|---|")?;
-        self.networks.iter().try_for_each(|_| write!(text, "---:|"))?;
-        writeln!(text)?;
-        for (word, cell) in rows {
-            write!(text, "| {word} |")?;
-            for network in &self.networks {
-                write!(text, " {} |", cell(network).unwrap_or_default())?;
-            }
-            writeln!(text)?;
-        }
-        let worst = self.networks.iter().filter_map(NetworkReport::disagreement).fold(0.0, f64::max);
-        if worst > 0.0 {
-            writeln!(
-                text,
-                "\nThe losses at the centre differ from {REFERENCE}'s by at most {worst:.1e} of it, but for bf16."
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl NetworkReport {
-    fn rates(&self, word: &str) -> Option<&[f64]> {
-        let subject = self.subjects.iter().find(|subject| subject.subject == word)?;
-        Some(&subject.rates)
-    }
-
-    fn rate(&self, word: &str) -> Option<f64> {
-        Some(median(self.rates(word)?.to_vec()))
-    }
-
-    /// The median of the rounds' ratios.
-    fn ratio(&self, word: &str, other: &str) -> Option<f64> {
-        let pairs = self.rates(word)?.iter().zip(self.rates(other)?);
-        Some(median(pairs.map(|(rate, other)| rate / other).collect()))
-    }
-
-    fn scaling(&self) -> Option<f64> {
-        let [first, second, ..] = &self.subjects[..] else { return None };
-        second.subject.ends_with("one thread").then(|| self.ratio(&first.subject, &second.subject))?
-    }
-
-    fn points_per_second(&self) -> Option<f64> {
-        Some(self.rate(&self.subjects.first()?.subject)? / 1000.0)
-    }
-
-    /// The largest relative difference of a loss from the reference's.
-    fn disagreement(&self) -> Option<f64> {
-        let loss = |word: &str| self.subjects.iter().find(|subject| subject.subject == word)?.loss;
-        let reference = loss(REFERENCE)?;
-        // The original's images have 8 bits, and in another order.
-        let others = self.subjects.iter().filter(|s| s.subject != "original-loop" && s.subject != "cpu/bf16");
-        Some(others.filter_map(|s| s.loss).map(|loss| (loss - reference).abs() / reference.abs()).fold(0.0, f64::max))
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => values[n / 2],
-        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
     }
 }
 
