@@ -86,6 +86,7 @@ const BENCH: &[&str] = &[
 const BENCH_SERVICES: &[&str] = &[
     "cargo build --release --locked --workspace --bins",
     "cargo run --release --locked --quiet --package relief-bench -- services",
+    "cargo run --release --locked --quiet --package relief-bench -- services --precision auto",
 ];
 
 const BENCH_DISPATCH: &[&str] = &[
