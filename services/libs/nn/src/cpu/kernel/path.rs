@@ -154,22 +154,28 @@ impl fmt::Display for Path {
 /// Runs `$body::<V>($args)` with the vectors of `$path`, compiled for its instructions.
 macro_rules! dispatch {
     ($path:expr, $body:ident, ($($arg:ident: $type:ty),* $(,)?)) => {{
+        /// # Safety
+        /// As for the body; the processor has these instructions.
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
         unsafe fn amx($($arg: $type),*) {
-            // SAFETY: the caller's promise is the body's.
+            // SAFETY: as for this function.
             unsafe { $body::<$crate::cpu::kernel::split::SplitBf16>($($arg),*) }
         }
+        /// # Safety
+        /// As for the body; the processor has these instructions.
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
         unsafe fn avx512($($arg: $type),*) {
-            // SAFETY: the caller's promise is the body's.
+            // SAFETY: as for this function.
             unsafe { $body::<$crate::cpu::kernel::vector::Avx512>($($arg),*) }
         }
+        /// # Safety
+        /// As for the body; the processor has these instructions.
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma")]
         unsafe fn avx2($($arg: $type),*) {
-            // SAFETY: the caller's promise is the body's.
+            // SAFETY: as for this function.
             unsafe { $body::<$crate::cpu::kernel::vector::Avx2>($($arg),*) }
         }
         match $path.isa() {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::vector::{Avx512, Vector};
+use super::vector::{Avx512, Vector, methods};
 use crate::cpu::encoding::Halves;
 
 /// 16 values in an AVX-512 register, as float32; in memory their encoding is
@@ -16,15 +16,15 @@ macro_rules! delegate {
         $(
             #[inline(always)]
             unsafe fn $name(self $(, $argument: Self)*) -> Self {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller's promise, which is the same for the vector inside.
                 unsafe { Self(self.0.$name($($argument.0),*)) }
             }
         )*
     };
 }
 
-// SAFETY: each method is a few instructions of AVX-512 F and BW, which the caller vouches for, and touches memory
-// only through the caller's pointer.
+// SAFETY: each method is a few instructions of AVX-512 F and BW, which every path with these vectors has. Words are
+// touched at the caller's pointer and where `halves` says that the other halves lie.
 unsafe impl Vector for SplitBf16 {
     const LANES: usize = Avx512::LANES;
     const RUNS: [usize; 3] = Avx512::RUNS;
@@ -41,24 +41,11 @@ unsafe impl Vector for SplitBf16 {
         max_or_nan(other);
     }
 
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        unsafe { Self(Avx512::splat(value)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        unsafe { Self(Avx512::load(from)) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        unsafe { self.0.store(to) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat_value(from: *const f32, halves: Halves) -> Self {
-        unsafe {
+    methods! {
+        fn splat(value: f32) -> Self { Self(Avx512::splat(value)) }
+        fn load(from: *const f32) -> Self { Self(Avx512::load(from)) }
+        fn store(self, to: *mut f32) { self.0.store(to) }
+        fn splat_value(from: *const f32, halves: Halves) -> Self {
             match halves {
                 Halves::None => Self::splat(*from),
                 Halves::Own => decode(splat(from)),
@@ -66,11 +53,7 @@ unsafe impl Vector for SplitBf16 {
                 Halves::Upper(distance) => decode_upper(splat(from.sub(distance)), splat(from)),
             }
         }
-    }
-
-    #[inline(always)]
-    unsafe fn load_values(from: *const f32, halves: Halves) -> Self {
-        unsafe {
+        fn load_values(from: *const f32, halves: Halves) -> Self {
             match halves {
                 Halves::None => Self::load(from),
                 Halves::Own => decode(load(from)),
@@ -78,12 +61,8 @@ unsafe impl Vector for SplitBf16 {
                 Halves::Upper(distance) => decode_upper(load(from.sub(distance)), load(from)),
             }
         }
-    }
-
-    #[inline(always)]
-    unsafe fn store_values(self, to: *mut f32, halves: Halves) {
-        const LOWER_HALVES: __mmask32 = 0x5555_5555;
-        unsafe {
+        fn store_values(self, to: *mut f32, halves: Halves) {
+            const LOWER_HALVES: __mmask32 = 0x5555_5555;
             let (nearest, rest) = self.split();
             match halves {
                 Halves::None => self.store(to),
