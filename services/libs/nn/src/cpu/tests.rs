@@ -3,8 +3,11 @@
 mod bits;
 mod bounds;
 mod builtin;
+mod call;
 mod drawn;
 mod folding;
+#[cfg(all(target_os = "linux", not(miri)))]
+mod guard;
 mod halves;
 mod miri;
 mod network;

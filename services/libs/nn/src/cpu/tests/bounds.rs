@@ -2,10 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use relief_core::Philox;
 use relief_graph::Gemm;
 
-use super::network::{PLAIN, Sketch, spread};
+use super::call::{Call, N_IMAGES};
+use super::network::{PLAIN, Sketch};
+use crate::cpu::encoding::Encoding;
+use crate::cpu::kernel::amx::{Amx, Precision, Weights};
 use crate::cpu::kernel::direct::{Direct, Group, Operands, Window, dense_groups};
 use crate::cpu::kernel::pointwise::{self, Affine, Joint};
 use crate::cpu::kernel::window::{self, Depthwise, Summary, Windows};
@@ -13,105 +15,13 @@ use crate::cpu::kernel::winograd::{Form, Winograd};
 use crate::cpu::layout::{Border, Place};
 use crate::cpu::{Algorithm, Path, Plan};
 
-/// More images than one, so that the last begins somewhere.
-const N_IMAGES: usize = 2;
 const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 /// Wide enough for all windows here.
 const BORDER: Border = Border { top: 1, left: 2, bottom: 3, right: 4 };
-/// What lies behind the end of a slice, NaN in both of its halves, and what an output holds before.
-const BEHIND: f32 = f32::from_bits(0x7fc0_7fc0);
-const BEFORE: f32 = -12345.0;
-const N_BEHIND: usize = 48;
-
-/// A kernel, as a function of its inputs, its scratch memory and its output.
-type Kernel<'a> = &'a dyn Fn(&[&[f32]], &mut [f32], &mut [f32]);
-
-/// What a kernel reads and writes: the values that each slice must hold at least.
-struct Call<'a> {
-    /// Input, weights, bias and so on.
-    inputs: Vec<usize>,
-    output: usize,
-    scratch: usize,
-    /// Where the output lies: everything else in it stays as it is.
-    place: Place,
-    run: Kernel<'a>,
-}
-
-impl Call<'_> {
-    /// Runs the kernel with this much less in each slice and as much more behind it. Returns what it wrote.
-    fn run(&self, shorter: &[usize], case: &str) -> Vec<f32> {
-        let less = |slot: usize| shorter.get(slot).copied().unwrap_or(0);
-        let mut draws = Philox::new([3, 4]);
-        let mut memory = Vec::new();
-        for len in &self.inputs {
-            let mut values = vec![0.0; *len];
-            values.iter_mut().for_each(|value| *value = word(&mut draws));
-            values.resize(len + N_BEHIND, BEHIND);
-            memory.push(values);
-        }
-        let n_inputs = self.inputs.len();
-        let inputs: Vec<&[f32]> = memory
-            .iter()
-            .zip(&self.inputs)
-            .enumerate()
-            .map(|(slot, (values, len))| &values[..len - less(slot)])
-            .collect();
-        let mut output = vec![BEFORE; self.output + N_BEHIND];
-        let mut scratch = vec![BEFORE; self.scratch + N_BEHIND];
-        let (output_len, scratch_len) = (self.output - less(n_inputs), self.scratch - less(n_inputs + 1));
-        (self.run)(&inputs, &mut output[..output_len], &mut scratch[..scratch_len]);
-        assert!(output[self.output..].iter().all(|value| *value == BEFORE), "{case}: written behind the output");
-        assert!(scratch[self.scratch..].iter().all(|value| *value == BEFORE), "{case}: written behind the scratch");
-        output.truncate(self.output);
-        output
-    }
-
-    /// Checks that slices of exactly these lengths are enough, and that one value less of any is not.
-    fn check(&self, case: &str) {
-        let output = self.run(&[], case);
-        let pixels = pixels(&self.place);
-        for (idx, value) in output.iter().enumerate() {
-            match pixels.contains(&idx) {
-                true => assert!(value.is_finite() && *value != BEFORE, "{case}: {value} at {idx}"),
-                false => assert_eq!(*value, BEFORE, "{case}: written beside the output, at {idx}"),
-            }
-        }
-        let lens: Vec<usize> = self.inputs.iter().copied().chain([self.output, self.scratch]).collect();
-        for slot in (0..lens.len()).filter(|slot| lens[*slot] > 0) {
-            let mut shorter = vec![0; lens.len()];
-            shorter[slot] = 1;
-            let result = catch_unwind(AssertUnwindSafe(|| self.run(&shorter, case)));
-            assert!(result.is_err(), "{case}: slice {slot} of {lens:?} may end early");
-        }
-    }
-}
-
-/// A word that is a number around 0 as a float32, and whose halves are as bfloat16.
-fn word(draws: &mut Philox) -> f32 {
-    let [upper, lower] = [spread(draws), spread(draws)].map(f32::to_bits);
-    f32::from_bits((upper & 0xffff_0000) | (lower >> 16))
-}
 
 /// All instructions, with those that keep values encoded.
 fn paths() -> impl Iterator<Item = Path> {
     Path::all().into_iter().chain(Path::amx())
-}
-
-/// The offsets of all pixels' vectors.
-fn pixels(place: &Place) -> std::collections::HashSet<usize> {
-    let [_, height, width] = place.dims;
-    let mut offsets = std::collections::HashSet::new();
-    for image in 0..N_IMAGES {
-        for row in 0..height {
-            for column in 0..width {
-                for block in 0..place.n_blocks() {
-                    let first = place.at(image, row as isize, column as isize) + block * place.block;
-                    offsets.extend(first..first + place.lanes);
-                }
-            }
-        }
-    }
-    offsets
 }
 
 /// One more than the last offset of the vectors at a pixel of the last image.
@@ -258,6 +168,73 @@ fn check_winograd(
     call.check(&format!("{} {form:?} {height} x {width}, {n_inputs} {n_outputs}", path.as_str()));
 }
 
+/// Images, numbers of outputs and windows of convolutions by matrix products, whose pixels are put into tiles along rows,
+/// columns and whole images, and from image to image. Pairs of blocks and blocks without another, incomplete or not, are
+/// among their inputs and outputs.
+fn products() -> Vec<([usize; 3], usize, Window)> {
+    let plain = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1] };
+    vec![
+        ([16, 8, 33], 16, plain),
+        ([20, 8, 8], 33, plain),
+        ([48, 3, 15], 80, plain),
+        ([17, 40, 3], 32, plain),
+        ([32, 9, 20], 48, Window { kernel: [1, 1], stride: [2, 2], padding: [0, 0], ..plain }),
+        ([5, 23, 19], 18, Window { kernel: [5, 2], stride: [1, 3], padding: [2, 0], dilation: [2, 3] }),
+        ([40, 5, 5], 21, Window { kernel: [5, 5], padding: [0, 0], ..plain }),
+        ([64, 1, 1], 10, Window { kernel: [1, 1], padding: [0, 0], ..plain }),
+    ]
+}
+
+#[test]
+fn matrix_products_need_exactly_what_they_touch() {
+    let Some(path) = Path::amx() else { return };
+    for (dims, n_outputs, window) in products() {
+        for precision in [Precision::SplitBf16, Precision::Bf16] {
+            for encoding in [Encoding::SplitBf16, Encoding::F32] {
+                for has_residual in [true, false] {
+                    check_products(path, (dims, n_outputs, window), precision, encoding, has_residual);
+                }
+            }
+        }
+    }
+}
+
+fn check_products(
+    path: Path,
+    (dims, n_outputs, window): ([usize; 3], usize, Window),
+    precision: Precision,
+    encoding: Encoding,
+    has_residual: bool,
+) {
+    let Window { kernel, stride, padding, dilation } = window;
+    let [height, width] = [0, 1].map(|axis| {
+        let reach = (kernel[axis] - 1) * dilation[axis];
+        (dims[1 + axis] + 2 * padding[axis] - reach - 1) / stride[axis] + 1
+    });
+    // As narrow as can be, so that whole images are worth their borders.
+    let around = Border { top: padding[0], left: padding[1], bottom: padding[0], right: padding[1] };
+    let place = |dims, border, encoding| Place { encoding, ..Place::blocked(dims, border, path) };
+    let input = place(dims, around, Encoding::SplitBf16);
+    let output = place([n_outputs, height, width], BORDER, encoding);
+    let residual = has_residual.then(|| place(output.dims, Border { left: 3, ..around }, Encoding::SplitBf16));
+    let n_taps = kernel[0] * kernel[1];
+    let weights = Weights::new(precision, [n_outputs, dims[0], n_taps]);
+    let conv = Amx::new(path, &window, weights, [input, output], residual, N_IMAGES);
+    let [row, column] = last_entry(&window, &output);
+    // A tile of 256 words has weights of two blocks of inputs, or those of one block twice.
+    let n_parts = if precision == Precision::SplitBf16 { 2 } else { 1 };
+    let n_tiles = output.n_blocks() * n_taps * dims[0].div_ceil(32) * n_parts;
+    let n_lanes = output.n_blocks() * path.lanes();
+    let call = Call {
+        inputs: conv_lens(end_at(&input, row, column), n_tiles * 256, n_lanes, residual.as_ref()),
+        output: last_end(&output),
+        scratch: 0,
+        place: output,
+        run: &|inputs, output, _| conv.run(N_IMAGES, inputs[0], operands(inputs), output),
+    };
+    call.check(&format!("{precision:?} {encoding:?} {dims:?} {n_outputs} {window:?}, residual: {has_residual}"));
+}
+
 #[test]
 fn depthwise_convolutions_need_exactly_what_their_images_take() {
     for path in paths() {
@@ -355,6 +332,14 @@ fn more_images_than_planned_are_refused() {
     let mut scratch = vec![0.0; winograd.n_scratch()];
     assert!(run(&mut |output| winograd.run(1, &values, operands, &mut scratch, output)).is_ok());
     assert!(run(&mut |output| winograd.run(2, &values, operands, &mut scratch, output)).is_err());
+    let Some(path) = Path::amx() else { return };
+    let place = Place::blocked([8, 5, 6], BORDER, path);
+    let planned = Weights::new(Precision::SplitBf16, [8, 8, 9]);
+    let (values, weights) = (vec![0.0; 4 * place.image], vec![0.0; planned.len()]);
+    let operands = Operands { weights: &weights, bias: &weights, residual: None, bounds: UNBOUNDED };
+    let products = Amx::new(path, &window, planned, [place, place], None, 1);
+    assert!(run(&mut |output| products.run(1, &values, operands, output)).is_ok());
+    assert!(run(&mut |output| products.run(2, &values, operands, output)).is_err());
 }
 
 #[test]

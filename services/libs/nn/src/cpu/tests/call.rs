@@ -1,0 +1,116 @@
+//! Calls of kernels on slices that hold exactly what they touch, and on shorter ones.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use relief_core::Philox;
+
+#[cfg(all(target_os = "linux", not(miri)))]
+use super::guard::{Edge, Guarded};
+use super::network::spread;
+use crate::cpu::layout::Place;
+
+/// More images than one, so that the last begins somewhere.
+pub(super) const N_IMAGES: usize = 2;
+/// What lies behind the end of a slice, NaN in both of its halves, and what an output holds before.
+const BEHIND: f32 = f32::from_bits(0x7fc0_7fc0);
+const BEFORE: f32 = -12345.0;
+const N_BEHIND: usize = 48;
+
+/// A kernel, as a function of its inputs, its scratch memory and its output.
+type Kernel<'a> = &'a dyn Fn(&[&[f32]], &mut [f32], &mut [f32]);
+
+/// What a kernel reads and writes: the values that each slice must hold at least.
+pub(super) struct Call<'a> {
+    /// Input, weights, bias and so on.
+    pub(super) inputs: Vec<usize>,
+    pub(super) output: usize,
+    pub(super) scratch: usize,
+    /// Where the output lies: everything else in it stays as it is.
+    pub(super) place: Place,
+    pub(super) run: Kernel<'a>,
+}
+
+impl Call<'_> {
+    /// Checks that slices of exactly these lengths are enough, wherever they lie, and that one value less of any is not.
+    pub(super) fn check(&self, case: &str) {
+        let mut draws = Philox::new([3, 4]);
+        let inputs: Vec<Vec<f32>> =
+            self.inputs.iter().map(|len| (0..*len).map(|_| word(&mut draws)).collect()).collect();
+        let output = self.run(&inputs, &[], case);
+        let pixels = pixels(&self.place);
+        for (idx, value) in output.iter().enumerate() {
+            match pixels.contains(&idx) {
+                true => assert!(value.is_finite() && *value != BEFORE, "{case}: {value} at {idx}"),
+                false => assert_eq!(*value, BEFORE, "{case}: written beside the output, at {idx}"),
+            }
+        }
+        #[cfg(all(target_os = "linux", not(miri)))]
+        for edge in [Edge::Last, Edge::First] {
+            let found = self.run_beside_pages(&inputs, edge);
+            let same = found.iter().zip(&output).all(|(found, expected)| found.to_bits() == expected.to_bits());
+            assert!(same, "{case}: another result where slices lie elsewhere");
+        }
+        let lens: Vec<usize> = self.inputs.iter().copied().chain([self.output, self.scratch]).collect();
+        for slot in (0..lens.len()).filter(|slot| lens[*slot] > 0) {
+            let mut shorter = vec![0; lens.len()];
+            shorter[slot] = 1;
+            let result = catch_unwind(AssertUnwindSafe(|| self.run(&inputs, &shorter, case)));
+            assert!(result.is_err(), "{case}: slice {slot} of {lens:?} may end early");
+        }
+    }
+
+    /// Runs the kernel with this much less in each slice, and poison behind it. Returns what it wrote.
+    fn run(&self, inputs: &[Vec<f32>], shorter: &[usize], case: &str) -> Vec<f32> {
+        let less = |slot: usize| shorter.get(slot).copied().unwrap_or(0);
+        let poisoned = |values: &Vec<f32>| [&values[..], &[BEHIND; N_BEHIND]].concat();
+        let memory: Vec<Vec<f32>> = inputs.iter().map(poisoned).collect();
+        let n_inputs = inputs.len();
+        let lens = inputs.iter().enumerate().map(|(slot, values)| values.len() - less(slot));
+        let inputs: Vec<&[f32]> = memory.iter().zip(lens).map(|(values, len)| &values[..len]).collect();
+        let mut output = [vec![BEFORE; self.output], vec![BEHIND; N_BEHIND]].concat();
+        let mut scratch = [vec![BEFORE; self.scratch], vec![BEHIND; N_BEHIND]].concat();
+        let (output_len, scratch_len) = (self.output - less(n_inputs), self.scratch - less(n_inputs + 1));
+        (self.run)(&inputs, &mut output[..output_len], &mut scratch[..scratch_len]);
+        let is_behind = |value: &f32| value.to_bits() == BEHIND.to_bits();
+        assert!(output[self.output..].iter().all(is_behind), "{case}: written behind the output");
+        assert!(scratch[self.scratch..].iter().all(is_behind), "{case}: written behind the scratch");
+        output.truncate(self.output);
+        output
+    }
+
+    /// Runs the kernel with slices that have a page for their neighbour that nobody may touch: what is read beyond them
+    /// is found though nothing depends on it. Returns what it wrote.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    fn run_beside_pages(&self, inputs: &[Vec<f32>], edge: Edge) -> Vec<f32> {
+        let inputs: Vec<Guarded> = inputs.iter().map(|values| Guarded::new(values, edge)).collect();
+        let inputs: Vec<&[f32]> = inputs.iter().map(|values| &values[..]).collect();
+        let mut output = Guarded::new(&vec![BEFORE; self.output], edge);
+        let mut scratch = Guarded::new(&vec![BEFORE; self.scratch], edge);
+        (self.run)(&inputs, &mut output, &mut scratch);
+        output.to_vec()
+    }
+}
+
+/// A word that is a number around 0 as a float32, and whose halves are as bfloat16.
+fn word(draws: &mut Philox) -> f32 {
+    let [upper, lower] = [spread(draws), spread(draws)].map(f32::to_bits);
+    f32::from_bits((upper & 0xffff_0000) | (lower >> 16))
+}
+
+/// The offsets of all pixels' vectors.
+fn pixels(place: &Place) -> HashSet<usize> {
+    let [_, height, width] = place.dims;
+    let mut offsets = HashSet::new();
+    for image in 0..N_IMAGES {
+        for row in 0..height {
+            for column in 0..width {
+                for block in 0..place.n_blocks() {
+                    let first = place.at(image, row as isize, column as isize) + block * place.block;
+                    offsets.extend(first..first + place.lanes);
+                }
+            }
+        }
+    }
+    offsets
+}
