@@ -6,12 +6,12 @@ mod builtin;
 mod call;
 mod drawn;
 mod folding;
-#[cfg(all(target_os = "linux", not(miri)))]
-mod guard;
 mod halves;
+mod memory;
 mod miri;
 mod network;
 mod nonfinite;
+mod point;
 mod random;
 mod reference;
 mod winograd;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use relief_core::Philox;
 
 #[cfg(all(target_os = "linux", not(miri)))]
-use super::guard::{Edge, Guarded};
+use super::memory::{Edge, Guarded};
 use super::network::spread;
 use crate::cpu::layout::Place;
 

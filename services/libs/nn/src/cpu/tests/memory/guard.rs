@@ -1,20 +1,18 @@
 //! Memory beside a page that nobody may touch: who reads or writes beyond it ends the process.
 
-#![allow(unsafe_code, reason = "pages are asked of the operating system, and values lie in them")]
-
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 
 /// The end of a slice that lies at the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Edge {
+pub(in crate::cpu::tests) enum Edge {
     First,
     Last,
 }
 
 /// Values of which the first, or the last, has such a page for its neighbour.
 #[derive(Debug)]
-pub(super) struct Guarded {
+pub(in crate::cpu::tests) struct Guarded {
     /// All pages: one that nobody may touch, those of the values, and another one like the first.
     pages: NonNull<u8>,
     n_bytes: usize,
@@ -24,7 +22,7 @@ pub(super) struct Guarded {
 
 impl Guarded {
     /// A copy of `values`.
-    pub(super) fn new(values: &[f32], edge: Edge) -> Self {
+    pub(in crate::cpu::tests) fn new(values: &[f32], edge: Edge) -> Self {
         // SAFETY: the call reads a number.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a page has a size");
         let n_inner = size_of_val(values).next_multiple_of(page).max(page);
