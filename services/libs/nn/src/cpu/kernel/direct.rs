@@ -124,6 +124,9 @@ impl Direct {
         n_images: usize,
     ) -> Self {
         assert!(window.lies_within(&input, &output), "a border as wide as the window");
+        assert!(input.pixel == 1 || input.is_blocked(path), "an input in planes or in blocks of the path's lanes");
+        assert!([Some(output), residual].iter().flatten().all(|place| place.is_blocked(path)), "results in blocks");
+        assert!(residual.is_none_or(|residual| residual.dims == output.dims), "a residual of the result's shape");
         let [_, height, width] = output.dims;
         let run_len = if width >= LONG_RUN && window.stride[1] <= 2 { LONG_RUN } else { 1 };
         let mut runs = Vec::new();

@@ -133,6 +133,7 @@ impl Depthwise {
         assert_eq!(input.dims[0], output.dims[0], "every channel by itself");
         let all = [Some(input), Some(output), residual];
         assert!(all.iter().flatten().all(|place| place.is_blocked(path)), "places in blocks of the path's lanes");
+        assert!(residual.is_none_or(|residual| residual.dims == output.dims), "a residual of the result's shape");
         assert!(window.lies_within(&input, &output), "a border as wide as the window");
         Self { path, window, input, output, residual }
     }

@@ -11,7 +11,7 @@ mod transform;
 use super::direct::Operands;
 use super::path::{Path, dispatch};
 use crate::cpu::encoding::Encoding;
-use crate::cpu::layout::Place;
+use crate::cpu::layout::{Border, Place};
 use body::body;
 use transform::{Four, N_TAPS, Transform, Two};
 
@@ -53,6 +53,16 @@ impl Form {
     /// The inputs of a tile along one axis.
     pub(crate) fn n_inputs(self) -> usize {
         self.n_outputs() + N_TAPS - 1
+    }
+
+    /// Whether all tiles of `output` lie within `input` and its border, with `padding` zeros above and to the left.
+    fn lies_within(self, padding: [usize; 2], input: &Place, output: &Place) -> bool {
+        let Border { top, left, bottom, right } = input.border;
+        let lies_within = |axis: usize, before: usize, after: usize| {
+            let end = output.dims[1 + axis].next_multiple_of(self.n_outputs()) + N_TAPS - 1;
+            padding[axis] <= before && end <= padding[axis] + input.dims[1 + axis] + after
+        };
+        lies_within(0, top, bottom) && lies_within(1, left, right)
     }
 
     /// The inputs of a tile, and so its frequencies.
@@ -112,7 +122,8 @@ impl Winograd {
     ) -> Self {
         let is_plain = |place: &Place| place.is_blocked(path) && place.encoding == Encoding::F32;
         assert!([input, output].iter().chain(&residual).all(is_plain), "values that are no vectors of float32");
-        assert!(residual.is_none_or(|residual| residual.dims == output.dims), "a residual of another shape");
+        assert!(residual.is_none_or(|residual| residual.dims == output.dims), "a residual of the result's shape");
+        assert!(form.lies_within(padding, &input, &output), "a border as wide as the tiles");
         let [_, height, width] = output.dims;
         let mut tiles = Vec::new();
         for image in 0..n_images {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use relief_graph::Gemm;
 
-use super::call::{Call, N_IMAGES};
+use super::call::{Call, N_IMAGES, few};
 use super::network::{PLAIN, Sketch};
 use crate::cpu::encoding::Encoding;
 use crate::cpu::kernel::amx::{Amx, Precision, Weights};
@@ -16,6 +16,8 @@ use crate::cpu::layout::{Border, Place};
 use crate::cpu::{Algorithm, Path, Plan};
 
 const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+/// One that most networks have.
+const WINDOW: Window = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1] };
 /// Wide enough for all windows here.
 const BORDER: Border = Border { top: 1, left: 2, bottom: 3, right: 4 };
 
@@ -44,15 +46,15 @@ fn last_entry(window: &Window, output: &Place) -> [isize; 2] {
 }
 
 /// Windows, and the size of the result of an image of 5 x 6.
-fn windows() -> [(Window, [usize; 2]); 5] {
-    let plain = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1] };
-    [
-        (plain, [5, 6]),
-        (Window { stride: [2, 2], ..plain }, [3, 3]),
-        (Window { kernel: [1, 1], stride: [3, 3], padding: [0, 0], ..plain }, [2, 2]),
-        (Window { kernel: [2, 3], dilation: [2, 2], padding: [0, 2], ..plain }, [3, 5]),
-        (Window { kernel: [5, 6], padding: [0, 0], ..plain }, [1, 1]),
-    ]
+fn windows() -> impl Iterator<Item = (Window, [usize; 2])> {
+    let all = [
+        (WINDOW, [5, 6]),
+        (Window { stride: [2, 2], ..WINDOW }, [3, 3]),
+        (Window { kernel: [1, 1], stride: [3, 3], padding: [0, 0], ..WINDOW }, [2, 2]),
+        (Window { kernel: [2, 3], dilation: [2, 2], padding: [0, 2], ..WINDOW }, [3, 5]),
+        (Window { kernel: [5, 6], padding: [0, 0], ..WINDOW }, [1, 1]),
+    ];
+    few(all, &[1, 3])
 }
 
 fn operands<'a>(inputs: &[&'a [f32]]) -> Operands<'a> {
@@ -68,9 +70,8 @@ fn conv_lens(input: usize, n_weights: usize, n_lanes: usize, residual: Option<&P
 fn direct_convolutions_need_exactly_what_they_touch() {
     for path in paths() {
         for (window, [height, width]) in windows() {
-            for (n_inputs, n_outputs, is_planar, has_residual) in
-                [(3, 5, true, false), (1, 17, true, true), (9, 16, false, true), (17, 49, false, false)]
-            {
+            let channels = [(3, 5, true, false), (1, 17, true, true), (9, 16, false, true), (17, 49, false, false)];
+            for (n_inputs, n_outputs, is_planar, has_residual) in few(channels, &[0, 2]) {
                 let dims = [n_inputs, 5, 6];
                 let input = if is_planar { Place::planar(dims, BORDER) } else { Place::blocked(dims, BORDER, path) };
                 let output = Place::blocked([n_outputs, height, width], Border::default(), path);
@@ -106,13 +107,12 @@ fn direct_convolutions_need_exactly_what_they_touch() {
 fn groups_of_direct_convolutions_read_no_channels_behind_their_own() {
     for path in paths() {
         let lanes = path.lanes();
-        let (window, _) = windows()[0];
         let input = Place::blocked([2 * lanes + 3, 5, 6], BORDER, path);
         let output = Place::blocked([lanes, 5, 6], BORDER, path);
         // From the second block of channels on, and two of the third.
         let group = Group { block: 0, n_blocks: 1, input_block: 1, n_inputs: lanes + 2, weights: 0 };
-        let conv = Direct::new(path, &window, vec![group], [input, output], None, N_IMAGES);
-        let [row, column] = last_entry(&window, &output);
+        let conv = Direct::new(path, &WINDOW, vec![group], [input, output], None, N_IMAGES);
+        let [row, column] = last_entry(&WINDOW, &output);
         let call = Call {
             inputs: vec![input.at(N_IMAGES - 1, row, column) + 2 * input.block + 2, 9 * (lanes + 2) * lanes, lanes],
             output: last_end(&output),
@@ -128,10 +128,9 @@ fn groups_of_direct_convolutions_read_no_channels_behind_their_own() {
 fn winograd_convolutions_need_exactly_what_they_touch() {
     for path in Path::all() {
         for form in [Form::Two, Form::Four] {
-            for (dims, has_residual) in
-                [([5, 6], true), ([2, 2], false), ([1, 7], true), ([4, 3], false), ([8, 9], true)]
-            {
-                for (n_inputs, n_outputs) in [(8, 5), (17, 49), (65, 16)] {
+            let sizes = [([5, 6], true), ([2, 2], false), ([1, 7], true), ([4, 3], false), ([8, 9], true)];
+            for (dims, has_residual) in few(sizes, &[2, 3]) {
+                for (n_inputs, n_outputs) in few([(8, 5), (17, 49), (65, 16)], &[0]) {
                     check_winograd(path, form, dims, has_residual, [n_inputs, n_outputs]);
                 }
             }
@@ -172,16 +171,15 @@ fn check_winograd(
 /// columns and whole images, and from image to image. Pairs of blocks and blocks without another, incomplete or not, are
 /// among their inputs and outputs.
 fn products() -> Vec<([usize; 3], usize, Window)> {
-    let plain = Window { kernel: [3, 3], stride: [1, 1], padding: [1, 1], dilation: [1, 1] };
     vec![
-        ([16, 8, 33], 16, plain),
-        ([20, 8, 8], 33, plain),
-        ([48, 3, 15], 80, plain),
-        ([17, 40, 3], 32, plain),
-        ([32, 9, 20], 48, Window { kernel: [1, 1], stride: [2, 2], padding: [0, 0], ..plain }),
+        ([16, 8, 33], 16, WINDOW),
+        ([20, 8, 8], 33, WINDOW),
+        ([48, 3, 15], 80, WINDOW),
+        ([17, 40, 3], 32, WINDOW),
+        ([32, 9, 20], 48, Window { kernel: [1, 1], stride: [2, 2], padding: [0, 0], ..WINDOW }),
         ([5, 23, 19], 18, Window { kernel: [5, 2], stride: [1, 3], padding: [2, 0], dilation: [2, 3] }),
-        ([40, 5, 5], 21, Window { kernel: [5, 5], padding: [0, 0], ..plain }),
-        ([64, 1, 1], 10, Window { kernel: [1, 1], padding: [0, 0], ..plain }),
+        ([40, 5, 5], 21, Window { kernel: [5, 5], padding: [0, 0], ..WINDOW }),
+        ([64, 1, 1], 10, Window { kernel: [1, 1], padding: [0, 0], ..WINDOW }),
     ]
 }
 
@@ -239,7 +237,7 @@ fn check_products(
 fn depthwise_convolutions_need_exactly_what_their_images_take() {
     for path in paths() {
         for (window, [height, width]) in windows() {
-            for (n_channels, has_residual) in [(3, true), (17, false)] {
+            for (n_channels, has_residual) in few([(3, true), (17, false)], &[0]) {
                 let input = Place::blocked([n_channels, 5, 6], BORDER, path);
                 let output = Place::blocked([n_channels, height, width], Border::default(), path);
                 let residual = has_residual.then(|| Place::blocked(output.dims, Border::default(), path));
@@ -283,7 +281,7 @@ fn windows_need_exactly_what_their_images_take() {
 #[test]
 fn operations_on_single_values_need_exactly_what_their_images_take() {
     for path in paths() {
-        for n_channels in [3, 16, 17] {
+        for n_channels in few([3, 16, 17], &[2]) {
             let case = format!("{} {n_channels}", path.as_str());
             let whole = Place::blocked([n_channels, 3, 4], BORDER, path);
             // From the third block of a larger value on, as in a concatenation.
@@ -319,10 +317,9 @@ fn operations_on_single_values_need_exactly_what_their_images_take() {
 #[test]
 fn more_images_than_planned_are_refused() {
     let path = Path::all()[0];
-    let (window, _) = windows()[0];
     let place = Place::blocked([8, 5, 6], BORDER, path);
     let (groups, n_weights) = dense_groups(place.n_blocks(), 8, 9, path);
-    let direct = Direct::new(path, &window, groups, [place, place], None, 1);
+    let direct = Direct::new(path, &WINDOW, groups, [place, place], None, 1);
     let winograd = Winograd::new(path, Form::Two, [1, 1], [place, place], None, 1);
     let (values, weights) = (vec![0.0; 4 * place.image], vec![0.0; n_weights * 2]);
     let operands = Operands { weights: &weights, bias: &weights, residual: None, bounds: UNBOUNDED };
@@ -337,12 +334,87 @@ fn more_images_than_planned_are_refused() {
     let planned = Weights::new(Precision::SplitBf16, [8, 8, 9]);
     let (values, weights) = (vec![0.0; 4 * place.image], vec![0.0; planned.len()]);
     let operands = Operands { weights: &weights, bias: &weights, residual: None, bounds: UNBOUNDED };
-    let products = Amx::new(path, &window, planned, [place, place], None, 1);
+    let products = Amx::new(path, &WINDOW, planned, [place, place], None, 1);
     assert!(run(&mut |output| products.run(1, &values, operands, output)).is_ok());
     assert!(run(&mut |output| products.run(2, &values, operands, output)).is_err());
 }
 
+/// Whether `plan` panics.
+fn is_refused<T>(plan: impl FnOnce() -> T) -> bool {
+    catch_unwind(AssertUnwindSafe(plan)).is_err()
+}
+
 #[test]
+fn residuals_of_another_shape_are_refused() {
+    for path in paths() {
+        let place = |channels: usize, height: usize| Place::blocked([channels, height, 6], BORDER, path);
+        let places = [place(17, 5), place(17, 5)];
+        let (groups, _) = dense_groups(places[1].n_blocks(), 17, 9, path);
+        for (residual, is_wrong) in [(place(17, 5), false), (place(17, 4), true), (place(16, 5), true)] {
+            let case = format!("{} {:?}", path.as_str(), residual.dims);
+            let residual = Some(residual);
+            let direct = || Direct::new(path, &WINDOW, groups.clone(), places, residual, N_IMAGES);
+            assert_eq!(is_refused(direct), is_wrong, "{case}");
+            assert_eq!(is_refused(|| Depthwise::new(path, WINDOW, places, residual)), is_wrong, "{case}");
+            if path.encoding() == Encoding::F32 {
+                let winograd = || Winograd::new(path, Form::Two, [1, 1], places, residual, N_IMAGES);
+                assert_eq!(is_refused(winograd), is_wrong, "{case}");
+            } else {
+                let weights = Weights::new(Precision::Bf16, [17, 17, 9]);
+                let products = || Amx::new(path, &WINDOW, weights, places, residual, N_IMAGES);
+                assert_eq!(is_refused(products), is_wrong, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn borders_that_windows_or_tiles_reach_beyond_are_refused() {
+    // Of outputs of 5 x 6, tiles of 2 x 2 have inputs of 8 x 8, and tiles of 4 x 4 have inputs of 10 x 10.
+    let of_window = Border { top: 1, left: 1, bottom: 1, right: 1 };
+    let of_two = Border { bottom: 2, ..of_window };
+    let of_four = Border { bottom: 4, right: 3, ..of_window };
+    let narrower = |border: Border| {
+        let Border { top, left, bottom, right } = border;
+        [
+            Border { top: top - 1, ..border },
+            Border { left: left - 1, ..border },
+            Border { bottom: bottom - 1, ..border },
+            Border { right: right - 1, ..border },
+        ]
+    };
+    let check = |case: &str, border: Border, plan: &dyn Fn(Border)| {
+        assert!(!is_refused(|| plan(border)), "{case} {border:?}");
+        for border in narrower(border) {
+            assert!(is_refused(|| plan(border)), "{case} {border:?}");
+        }
+    };
+    for path in paths() {
+        let places = |border| [border, Border::default()].map(|border| Place::blocked([17, 5, 6], border, path));
+        let (groups, _) = dense_groups(places(of_window)[1].n_blocks(), 17, 9, path);
+        check(path.as_str(), of_window, &|border| {
+            Direct::new(path, &WINDOW, groups.clone(), places(border), None, N_IMAGES);
+        });
+        check(path.as_str(), of_window, &|border| {
+            Depthwise::new(path, WINDOW, places(border), None);
+        });
+        if path.encoding() == Encoding::F32 {
+            for (form, border) in [(Form::Two, of_two), (Form::Four, of_four)] {
+                check(path.as_str(), border, &|border| {
+                    Winograd::new(path, form, [1, 1], places(border), None, N_IMAGES);
+                });
+            }
+        } else {
+            let weights = Weights::new(Precision::Bf16, [17, 17, 9]);
+            check(path.as_str(), of_window, &|border| {
+                Amx::new(path, &WINDOW, weights, places(border), None, N_IMAGES);
+            });
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "plans of 2^31 values")]
 fn values_that_offsets_do_not_reach_are_refused() {
     let mut sketch = Sketch::new(1, [1, 1 << 13, 1 << 13], true);
     let y = sketch.conv("x", 16, PLAIN, 1, false);
