@@ -7,7 +7,7 @@ use relief_core::{
 };
 use relief_graph::{Graph, InputShape, ParameterKind, builtin};
 
-use super::network::{ALGORITHMS, Network};
+use super::network::{ALGORITHMS, Network, all_algorithms};
 use super::reference;
 use crate::cpu::{Algorithm, Path};
 
@@ -142,26 +142,35 @@ fn loss(logits: &[f64], n_classes: usize) -> f64 {
     rows.map(of_image).sum::<f64>() / (logits.len() / n_classes) as f64
 }
 
+/// How much of a loss an algorithm may lose at the weights of a network, and far from them. Float32 stays as close wherever
+/// it is. So do sums of two bfloat16 at the weights, and on most of the way; but far from them logits are large and almost
+/// cancel in some losses, of which 1.4e-5 is lost in the worst of these cases.
+fn loss_bounds(algorithm: Algorithm) -> [f64; 2] {
+    match algorithm {
+        Algorithm::SplitBf16 => [1e-5, 3e-5],
+        _ => [1e-5, 1e-5],
+    }
+}
+
 #[test]
 fn losses_are_those_of_float64_at_settled_weights_and_far_from_them() {
     const N_IMAGES: usize = 6;
-    for name in ["resnet20", "resnet56"] {
+    for name in ["resnet20", "resnet56", "vgg9"] {
         let centre = network(name, 16);
         let images = centre.images(N_IMAGES, 1, false);
         let mut largest: f64 = 0.0;
-        for coefficients in [[0.0, 0.0], [1.0, -1.0], [-3.0, 3.0]] {
+        for coefficients in [[0.0, 0.0], [1.0, -1.0], [2.0, 1.0], [-3.0, 3.0]] {
             let network = displaced(&centre, coefficients);
             let n_classes = network.graph.n_classes();
             let expected = loss(&reference::logits(&network, &images).0, n_classes);
             largest = largest.max(expected);
-            for path in Path::all() {
-                for algorithm in ALGORITHMS {
-                    let found = network.run(&network.plan(path, algorithm, 4), &images);
-                    let found = loss(&found.into_iter().map(f64::from).collect::<Vec<_>>(), n_classes);
-                    let is_close = (found - expected).abs() <= 1e-5 * expected;
-                    let path = path.as_str();
-                    assert!(is_close, "{name} at {coefficients:?}, {path} {algorithm:?}: {found}, not {expected}");
-                }
+            for (path, algorithm) in all_algorithms() {
+                let found = network.run(&network.plan(path, algorithm, 4), &images);
+                let found = loss(&found.into_iter().map(f64::from).collect::<Vec<_>>(), n_classes);
+                let bound = loss_bounds(algorithm)[usize::from(coefficients != [0.0, 0.0])];
+                let is_close = (found - expected).abs() <= bound * expected;
+                let path = path.as_str();
+                assert!(is_close, "{name} at {coefficients:?}, {path} {algorithm:?}: {found}, not {expected}");
             }
         }
         assert!(largest > 100.0, "{name} goes no farther than a loss of {largest}");
