@@ -4,6 +4,7 @@ mod catalog;
 mod inference;
 mod surface;
 mod trajectory;
+mod watch;
 
 pub(crate) use catalog::CatalogHandler;
 pub(crate) use inference::InferenceHandler;

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     network: String,
 
     /// Rows and columns of the surface
-    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(2..=1000))]
     side: u32,
 
     /// Samples

@@ -3,29 +3,24 @@
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
+use relief_api::ApiError;
 use relief_api::convert::job::state_to_wire;
 use relief_api::convert::surface::{geometry_to_wire, request_digest, spec_from_wire, spec_to_wire, split_to_wire};
 use relief_api::convert::time::{duration, timestamp_from_text};
 use relief_api::surface::v1 as wire;
 use relief_api::surface::v1::surface_service_server::SurfaceService;
-use relief_api::{ApiError, ErrorReason};
 use relief_core::{Digest, DirectionAxis, NameError, SplitValues, SurfaceId, SurfaceValues};
 use relief_store::{RequestMark, SampleSource, SurfaceRecord};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::app::{SurfacePlan, Surfaces, describe_stored};
 use crate::grpc::to_the_end;
+use crate::grpc::watch::{Look, Progress, Work, watch};
 use crate::job::{Job, Status as JobStatus};
-
-/// Between two messages of a watch.
-const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Points per message of a read, or those of one row where it has more: 50 bytes each, so that messages stay under a
 /// megabyte, and under the usual limit of 4 for rows of up to 80,000 points.
@@ -191,26 +186,24 @@ impl SurfaceService for SurfaceHandler {
     ) -> Result<Response<Self::WatchSurfaceStream>, Status> {
         let request = request.into_inner();
         let id = name(&request.name)?;
-        // One message of room: a slow watcher skips changes, it never holds up the work.
-        let (sender, receiver) = mpsc::channel(1);
-        // One that has ended is told of by every coordinator, one at work by the one that leads.
-        loop {
-            let (record, status) = self.surfaces.get(&id).await?;
-            if status.state.is_final() {
-                let surface = Some(surface_to_wire(&record, &status));
-                // The receiver is below and the channel has room.
-                let _ = sender.try_send(Ok(wire::WatchSurfaceResponse { surface }));
-                break;
+        let surfaces = Arc::clone(&self.surfaces);
+        let look = move || {
+            let (surfaces, id) = (Arc::clone(&surfaces), id.clone());
+            async move {
+                let (record, status) = surfaces.get(&id).await?;
+                if status.state.is_final() {
+                    let surface = Some(surface_to_wire(&record, &status));
+                    return Ok(Look::Ended(wire::WatchSurfaceResponse { surface }));
+                }
+                let Some((term, job)) = surfaces.job(&id).await? else { return Ok(Look::Between) };
+                let (changes, over) = (job.watch(), term.over().clone());
+                let message =
+                    move |status: &JobStatus| wire::WatchSurfaceResponse { surface: Some(job_to_wire(&job, status)) };
+                Ok(Look::AtWork(Work { changes, message, over }))
             }
-            // It may have ended between the two looks, and is then looked at once more.
-            if let Some((term, job)) = self.surfaces.job(&id).await? {
-                let (shutdown, over) = (self.shutdown.clone(), term.over().clone());
-                tokio::spawn(send_changes(job, request.after_revision, sender, over, shutdown));
-                break;
-            }
-            tokio::time::sleep(WATCH_INTERVAL).await;
-        }
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        };
+        let changes = watch(request.after_revision, &self.shutdown, look).await?;
+        Ok(Response::new(Box::pin(changes)))
     }
 
     async fn read_surface(
@@ -266,43 +259,13 @@ fn direction_messages((axis, mut file): (DirectionAxis, Bytes)) -> impl Iterator
     std::iter::once(header).chain(chunks).map(|part| wire::ReadDirectionsResponse { part: Some(part) })
 }
 
-async fn send_changes(
-    job: Arc<Job>,
-    after_revision: u64,
-    sender: mpsc::Sender<Result<wire::WatchSurfaceResponse, Status>>,
-    over: CancellationToken,
-    shutdown: CancellationToken,
-) {
-    let mut changes = job.watch();
-    loop {
-        let status = changes.borrow_and_update().clone();
-        let is_final = status.state.is_final();
-        if status.revision > after_revision {
-            let surface = Some(job_to_wire(&job, &status));
-            if sender.send(Ok(wire::WatchSurfaceResponse { surface })).await.is_err() || is_final {
-                return;
-            }
-        } else if is_final {
-            return;
-        }
-        let next = async {
-            tokio::time::sleep(WATCH_INTERVAL).await;
-            changes.changed().await
-        };
-        tokio::select! {
-            changed = next => if changed.is_err() { return },
-            () = sender.closed() => return,
-            // The shutdown is the end of every term.
-            () = over.cancelled() => {
-                let farewell = match shutdown.is_cancelled() {
-                    true => ApiError::new(ErrorReason::ShuttingDown, "the coordinator is stopping; watch again"),
-                    false => ApiError::not_leader(None),
-                };
-                // A watcher that has gone needs no farewell.
-                let _ = sender.try_send(Err(farewell.into()));
-                return;
-            }
-        }
+impl Progress for JobStatus {
+    fn is_final(&self) -> bool {
+        self.state.is_final()
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
     }
 }
 

@@ -2,29 +2,24 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::Stream;
+use relief_api::ApiError;
 use relief_api::convert::job::state_to_wire;
 use relief_api::convert::surface::axis_to_wire;
 use relief_api::convert::time::{duration, timestamp_from_text};
 use relief_api::convert::trajectory::{request_digest, spec_from_wire, spec_to_wire};
 use relief_api::trajectory::v1 as wire;
 use relief_api::trajectory::v1::trajectory_service_server::TrajectoryService;
-use relief_api::{ApiError, ErrorReason};
 use relief_core::{DirectionName, NameError, PointValues, TrajectoryId};
 use relief_store::{RequestMark, TrajectoryAxesRecord, TrajectoryRecord};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::surface::request_mark;
 use crate::grpc::to_the_end;
-use crate::trajectory::{Described, Stage, Trajectories, TrajectoryJob, TrajectoryStatus};
-
-/// Between two messages of a watch.
-const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+use crate::grpc::watch::{Look, Progress, Work, watch};
+use crate::trajectory::{Described, Stage, Trajectories, TrajectoryStatus};
 
 /// Serves trajectories.
 #[derive(Debug)]
@@ -171,25 +166,25 @@ impl TrajectoryService for TrajectoryHandler {
     ) -> Result<Response<Self::WatchTrajectoryStream>, Status> {
         let request = request.into_inner();
         let id = name(&request.name)?;
-        // One message of room: a slow watcher skips changes, it never holds up the work.
-        let (sender, receiver) = mpsc::channel(1);
-        loop {
-            let described = self.trajectories.get(&id).await?;
-            if described.status.state.is_final() {
-                let trajectory = Some(trajectory_to_wire(&described.record, &described.status));
-                // The receiver is below and the channel has room.
-                let _ = sender.try_send(Ok(wire::WatchTrajectoryResponse { trajectory }));
-                break;
+        let trajectories = Arc::clone(&self.trajectories);
+        let look = move || {
+            let (trajectories, id) = (Arc::clone(&trajectories), id.clone());
+            async move {
+                let described = trajectories.get(&id).await?;
+                if described.status.state.is_final() {
+                    let trajectory = Some(trajectory_to_wire(&described.record, &described.status));
+                    return Ok(Look::Ended(wire::WatchTrajectoryResponse { trajectory }));
+                }
+                let Some((term, job)) = trajectories.job_of_term(&id).await? else { return Ok(Look::Between) };
+                let (changes, over) = (job.watch(), term.over().clone());
+                let message = move |status: &TrajectoryStatus| wire::WatchTrajectoryResponse {
+                    trajectory: Some(trajectory_to_wire(&job.record(), status)),
+                };
+                Ok(Look::AtWork(Work { changes, message, over }))
             }
-            // It may have ended between the two looks, and is then looked at once more.
-            if let Some((term, job)) = self.trajectories.job_of_term(&id).await? {
-                let (shutdown, over) = (self.shutdown.clone(), term.over().clone());
-                tokio::spawn(send_changes(job, request.after_revision, sender, over, shutdown));
-                break;
-            }
-            tokio::time::sleep(WATCH_INTERVAL).await;
-        }
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        };
+        let changes = watch(request.after_revision, &self.shutdown, look).await?;
+        Ok(Response::new(Box::pin(changes)))
     }
 
     async fn cancel_trajectory(
@@ -212,42 +207,12 @@ impl TrajectoryService for TrajectoryHandler {
     }
 }
 
-async fn send_changes(
-    job: Arc<TrajectoryJob>,
-    after_revision: u64,
-    sender: mpsc::Sender<Result<wire::WatchTrajectoryResponse, Status>>,
-    over: CancellationToken,
-    shutdown: CancellationToken,
-) {
-    let mut changes = job.watch();
-    loop {
-        let status = changes.borrow_and_update().clone();
-        let is_final = status.state.is_final();
-        if status.revision > after_revision {
-            let trajectory = Some(trajectory_to_wire(&job.record(), &status));
-            if sender.send(Ok(wire::WatchTrajectoryResponse { trajectory })).await.is_err() || is_final {
-                return;
-            }
-        } else if is_final {
-            return;
-        }
-        let next = async {
-            tokio::time::sleep(WATCH_INTERVAL).await;
-            changes.changed().await
-        };
-        tokio::select! {
-            changed = next => if changed.is_err() { return },
-            () = sender.closed() => return,
-            // The shutdown is the end of every term.
-            () = over.cancelled() => {
-                let farewell = match shutdown.is_cancelled() {
-                    true => ApiError::new(ErrorReason::ShuttingDown, "the coordinator is stopping; watch again"),
-                    false => ApiError::not_leader(None),
-                };
-                // A watcher that has gone needs no farewell.
-                let _ = sender.try_send(Err(farewell.into()));
-                return;
-            }
-        }
+impl Progress for TrajectoryStatus {
+    fn is_final(&self) -> bool {
+        self.state.is_final()
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
     }
 }

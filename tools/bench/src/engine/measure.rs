@@ -56,6 +56,7 @@ pub(super) fn measure(network: &str, arguments: &Arguments, peers: &mut Peers) -
             subject: setup.word.clone(),
             numeric_class: Some(setup.numeric_class()),
             n_samples: setup.n_samples(n_samples),
+            threads: setup.threads.get(),
             memory,
             ..SubjectReport::default()
         };
@@ -134,7 +135,8 @@ fn load(
     };
     let memory = kept(memory::of_peer(arguments, peer, folder), &memory_of(peer), report);
     let n_samples = report.n_samples;
-    let report = SubjectReport { subject: peer.to_owned(), n_samples, memory, ..SubjectReport::default() };
+    let threads = arguments.threads.get();
+    let report = SubjectReport { subject: peer.to_owned(), n_samples, threads, memory, ..SubjectReport::default() };
     Some(Contestant { subject: Subject::Peer(id), setup: None, report, stages: Vec::new() })
 }
 

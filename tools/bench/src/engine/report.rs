@@ -63,6 +63,7 @@ pub(crate) struct SubjectReport {
     /// Of an engine of this build.
     pub(crate) numeric_class: Option<String>,
     pub(crate) n_samples: usize,
+    pub(crate) threads: usize,
     /// Of the point, round by round.
     pub(crate) seconds: Vec<f64>,
     /// The loss at the point, of all its samples; none when that of any run was not finite.
@@ -73,7 +74,7 @@ pub(crate) struct SubjectReport {
     pub(crate) memory: Option<Memory>,
 }
 
-/// Seconds of one point: packing on all threads of the subject, all else on one.
+/// Seconds of one point: displacing and packing on all threads of the subject, the rest on one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Stages {
     pub(crate) displace: f64,
@@ -203,9 +204,10 @@ impl Stages {
         }
     }
 
-    /// The share of what is not forward passes, in percent, at `n_samples` samples where `measured` were.
-    fn overhead(&self, measured: usize, n_samples: usize) -> f64 {
-        let scale = n_samples as f64 / measured as f64;
+    /// The share of what is not forward passes, in percent, at `n_samples` samples where `measured` were, when `threads`
+    /// share the samples.
+    fn overhead(&self, measured: usize, n_samples: usize, threads: usize) -> f64 {
+        let scale = n_samples as f64 / measured as f64 / threads as f64;
         let rest = self.displace + self.pack + scale * self.reduce;
         100.0 * rest / (rest + scale * self.forward)
     }

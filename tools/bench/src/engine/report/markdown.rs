@@ -129,9 +129,10 @@ impl Report {
     fn write_conditions(&self, text: &mut String) -> fmt::Result {
         writeln!(
             text,
-            "Of a point, displacing, forward passes and reducing are on one thread, packing is on all. Memory is the \
-             most that a process held while it computed the point and nothing else, all being loaded (of \
-             original-loop without its two workers), and in brackets what the engine counts."
+            "Of a point, displacing and packing are on all threads, forward passes and reducing on one; the overhead is \
+             what a point takes beside forward passes, when all threads share these. Memory is the most that a process held \
+             while it computed the point and nothing else, all being loaded (of original-loop without its two workers), \
+             and in brackets what the engine counts."
         )?;
         if self.networks.iter().flat_map(|network| &network.subjects).any(|subject| !subject.matrix_unit.is_empty()) {
             writeln!(
@@ -184,7 +185,7 @@ impl NetworkReport {
             ("forward, us/image".to_owned(), &|s| per_image(s.stages?.forward, s)),
             ("reducing, us/image".to_owned(), &|s| per_image(s.stages?.reduce, s)),
             (format!("overhead at {MANY_SAMPLES} samples, %"), &|s| {
-                Some(format!("{:.2}", s.stages?.overhead(s.n_samples, MANY_SAMPLES)))
+                Some(format!("{:.2}", s.stages?.overhead(s.n_samples, MANY_SAMPLES, s.threads.max(1))))
             }),
             ("memory, MiB".to_owned(), &|subject| {
                 let memory = subject.memory?;

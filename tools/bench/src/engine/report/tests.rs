@@ -98,8 +98,9 @@ fn points_and_images_per_second_are_of_the_samples_that_were_seen() {
 #[test]
 fn what_does_not_grow_with_the_samples_weighs_less_in_many() {
     let stages = Stages { displace: 1.0, pack: 2.0, forward: 6.0, reduce: 1.0 };
-    assert!(is_near(stages.overhead(100, 100), 40.0));
-    assert!(is_near(stages.overhead(100, 1000), 100.0 * 13.0 / 73.0));
+    assert!(is_near(stages.overhead(100, 100, 1), 40.0));
+    assert!(is_near(stages.overhead(100, 1000, 1), 100.0 * 13.0 / 73.0));
+    assert!(is_near(stages.overhead(100, 100, 2), 100.0 * 3.5 / 6.5));
     let other = Stages { forward: 60.0, ..stages };
     assert_eq!(Stages::median(&[other, stages, stages]), stages);
 }

@@ -128,7 +128,7 @@ pub(crate) use x86::{Avx2, Avx512};
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Vector, methods};
+    use super::Vector;
 
     /// 16 values in an AVX-512 register.
     #[derive(Clone, Copy)]
