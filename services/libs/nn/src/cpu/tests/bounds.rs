@@ -71,7 +71,7 @@ fn direct_convolutions_need_exactly_what_they_touch() {
     for path in paths() {
         for (window, [height, width]) in windows() {
             let channels = [(3, 5, true, false), (1, 17, true, true), (9, 16, false, true), (17, 49, false, false)];
-            for (n_inputs, n_outputs, is_planar, has_residual) in few(channels, &[0, 2]) {
+            for (n_inputs, n_outputs, is_planar, has_residual) in few(channels, &[0]) {
                 let dims = [n_inputs, 5, 6];
                 let input = if is_planar { Place::planar(dims, BORDER) } else { Place::blocked(dims, BORDER, path) };
                 let output = Place::blocked([n_outputs, height, width], Border::default(), path);
@@ -107,20 +107,23 @@ fn direct_convolutions_need_exactly_what_they_touch() {
 fn groups_of_direct_convolutions_read_no_channels_behind_their_own() {
     for path in paths() {
         let lanes = path.lanes();
-        let input = Place::blocked([2 * lanes + 3, 5, 6], BORDER, path);
-        let output = Place::blocked([lanes, 5, 6], BORDER, path);
-        // From the second block of channels on, and two of the third.
-        let group = Group { block: 0, n_blocks: 1, input_block: 1, n_inputs: lanes + 2, weights: 0 };
-        let conv = Direct::new(path, &WINDOW, vec![group], [input, output], None, N_IMAGES);
-        let [row, column] = last_entry(&WINDOW, &output);
-        let call = Call {
-            inputs: vec![input.at(N_IMAGES - 1, row, column) + 2 * input.block + 2, 9 * (lanes + 2) * lanes, lanes],
-            output: last_end(&output),
-            scratch: 0,
-            place: output,
-            run: &|inputs, output, _| conv.run(N_IMAGES, inputs[0], operands(inputs), output),
-        };
-        call.check(path.as_str());
+        for (window, [height, width]) in windows() {
+            let input = Place::blocked([2 * lanes + 3, 5, 6], BORDER, path);
+            let output = Place::blocked([lanes, height, width], BORDER, path);
+            // From the second block of channels on, and two of the third.
+            let group = Group { block: 0, n_blocks: 1, input_block: 1, n_inputs: lanes + 2, weights: 0 };
+            let conv = Direct::new(path, &window, vec![group], [input, output], None, N_IMAGES);
+            let [row, column] = last_entry(&window, &output);
+            let n_weights = window.kernel[0] * window.kernel[1] * (lanes + 2) * lanes;
+            let call = Call {
+                inputs: vec![input.at(N_IMAGES - 1, row, column) + 2 * input.block + 2, n_weights, lanes],
+                output: last_end(&output),
+                scratch: 0,
+                place: output,
+                run: &|inputs, output, _| conv.run(N_IMAGES, inputs[0], operands(inputs), output),
+            };
+            call.check(&format!("{} {window:?}", path.as_str()));
+        }
     }
 }
 
@@ -317,7 +320,7 @@ fn operations_on_single_values_need_exactly_what_their_images_take() {
 #[test]
 fn more_images_than_planned_are_refused() {
     let path = Path::all()[0];
-    let place = Place::blocked([8, 5, 6], BORDER, path);
+    let place = Place::blocked([8, 2, 2], BORDER, path);
     let (groups, n_weights) = dense_groups(place.n_blocks(), 8, 9, path);
     let direct = Direct::new(path, &WINDOW, groups, [place, place], None, 1);
     let winograd = Winograd::new(path, Form::Two, [1, 1], [place, place], None, 1);
@@ -330,7 +333,7 @@ fn more_images_than_planned_are_refused() {
     assert!(run(&mut |output| winograd.run(1, &values, operands, &mut scratch, output)).is_ok());
     assert!(run(&mut |output| winograd.run(2, &values, operands, &mut scratch, output)).is_err());
     let Some(path) = Path::amx() else { return };
-    let place = Place::blocked([8, 5, 6], BORDER, path);
+    let place = Place::blocked([8, 2, 2], BORDER, path);
     let planned = Weights::new(Precision::SplitBf16, [8, 8, 9]);
     let (values, weights) = (vec![0.0; 4 * place.image], vec![0.0; planned.len()]);
     let operands = Operands { weights: &weights, bias: &weights, residual: None, bounds: UNBOUNDED };

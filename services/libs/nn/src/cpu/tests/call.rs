@@ -30,13 +30,25 @@ pub(super) struct Call<'a> {
     pub(super) run: Kernel<'a>,
 }
 
+/// The slices of a call, with what is not a number behind each.
+struct Poisoned {
+    inputs: Vec<Vec<f32>>,
+    output: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
 impl Call<'_> {
     /// Checks that slices of exactly these lengths are enough, wherever they lie, and that one value less of any is not.
     pub(super) fn check(&self, case: &str) {
-        let mut draws = Philox::new([3, 4]);
-        let inputs: Vec<Vec<f32>> =
-            self.inputs.iter().map(|len| (0..*len).map(|_| word(&mut draws)).collect()).collect();
-        let output = self.run(&inputs, &[], case);
+        let inputs = self.drawn();
+        let poisoned = |values: &[f32]| [values, &[BEHIND; N_BEHIND]].concat();
+        let mut memory = Poisoned {
+            inputs: inputs.iter().map(|values| poisoned(values)).collect(),
+            output: poisoned(&vec![BEFORE; self.output]),
+            scratch: poisoned(&vec![BEFORE; self.scratch]),
+        };
+        self.run_in(&mut memory, &[]);
+        let output = memory.output[..self.output].to_vec();
         for ((idx, value), is_pixel) in output.iter().enumerate().zip(pixels(&self.place, output.len())) {
             match is_pixel {
                 true => assert!(value.is_finite() && *value != BEFORE, "{case}: {value} at {idx}"),
@@ -45,36 +57,37 @@ impl Call<'_> {
         }
         #[cfg(all(target_os = "linux", not(miri)))]
         for edge in [Edge::Last, Edge::First] {
-            let found = self.run_beside_pages(&inputs, edge);
-            let same = found.iter().zip(&output).all(|(found, expected)| found.to_bits() == expected.to_bits());
-            assert!(same, "{case}: another result where slices lie elsewhere");
+            assert!(is_same(&self.run_beside_pages(&inputs, edge), &output), "{case}: another result, {edge:?}");
         }
         let lens: Vec<usize> = self.inputs.iter().copied().chain([self.output, self.scratch]).collect();
         for slot in (0..lens.len()).filter(|slot| lens[*slot] > 0) {
             let mut shorter = vec![0; lens.len()];
             shorter[slot] = 1;
-            let result = catch_unwind(AssertUnwindSafe(|| self.run(&inputs, &shorter, case)));
+            let result = catch_unwind(AssertUnwindSafe(|| self.run_in(&mut memory, &shorter)));
             assert!(result.is_err(), "{case}: slice {slot} of {lens:?} may end early");
+        }
+        assert!(is_same(&memory.output[..self.output], &output), "{case}: written by a call that was refused");
+        for values in [&memory.output[self.output..], &memory.scratch[self.scratch..]] {
+            assert!(is_same(values, &[BEHIND; N_BEHIND]), "{case}: written behind the output or the scratch memory");
         }
     }
 
-    /// Runs the kernel with this much less in each slice, and poison behind it. Returns what it wrote.
-    fn run(&self, inputs: &[Vec<f32>], shorter: &[usize], case: &str) -> Vec<f32> {
+    /// Inputs with some drawn words, again and again.
+    fn drawn(&self) -> Vec<Vec<f32>> {
+        let mut draws = Philox::new([3, 4]);
+        let words: Vec<f32> = (0..251).map(|_| word(&mut draws)).collect();
+        let drawn = |(slot, len): (usize, &usize)| words.iter().copied().cycle().skip(17 * slot).take(*len).collect();
+        self.inputs.iter().enumerate().map(drawn).collect()
+    }
+
+    /// Runs the kernel with this much less in each slice.
+    fn run_in(&self, memory: &mut Poisoned, shorter: &[usize]) {
         let less = |slot: usize| shorter.get(slot).copied().unwrap_or(0);
-        let poisoned = |values: &Vec<f32>| [&values[..], &[BEHIND; N_BEHIND]].concat();
-        let memory: Vec<Vec<f32>> = inputs.iter().map(poisoned).collect();
-        let n_inputs = inputs.len();
-        let lens = inputs.iter().enumerate().map(|(slot, values)| values.len() - less(slot));
-        let inputs: Vec<&[f32]> = memory.iter().zip(lens).map(|(values, len)| &values[..len]).collect();
-        let mut output = [vec![BEFORE; self.output], vec![BEHIND; N_BEHIND]].concat();
-        let mut scratch = [vec![BEFORE; self.scratch], vec![BEHIND; N_BEHIND]].concat();
+        let n_inputs = self.inputs.len();
+        let lens = self.inputs.iter().enumerate().map(|(slot, len)| len - less(slot));
+        let inputs: Vec<&[f32]> = memory.inputs.iter().zip(lens).map(|(values, len)| &values[..len]).collect();
         let (output_len, scratch_len) = (self.output - less(n_inputs), self.scratch - less(n_inputs + 1));
-        (self.run)(&inputs, &mut output[..output_len], &mut scratch[..scratch_len]);
-        let is_behind = |value: &f32| value.to_bits() == BEHIND.to_bits();
-        assert!(output[self.output..].iter().all(is_behind), "{case}: written behind the output");
-        assert!(scratch[self.scratch..].iter().all(is_behind), "{case}: written behind the scratch");
-        output.truncate(self.output);
-        output
+        (self.run)(&inputs, &mut memory.output[..output_len], &mut memory.scratch[..scratch_len]);
     }
 
     /// Runs the kernel with slices that have a page for their neighbour that nobody may touch: what is read beyond them
@@ -88,6 +101,10 @@ impl Call<'_> {
         (self.run)(&inputs, &mut output, &mut scratch);
         output.to_vec()
     }
+}
+
+fn is_same(found: &[f32], expected: &[f32]) -> bool {
+    found.iter().zip(expected).all(|(found, expected)| found.to_bits() == expected.to_bits())
 }
 
 /// A word that is a number around 0 as a float32, and whose halves are as bfloat16.
