@@ -8,8 +8,8 @@ use crate::cpu::encoding::Halves;
 /// result.
 ///
 /// # Safety
-/// No method needs other instructions than those that the implementation is for. Memory is touched only where the method
-/// says, at any alignment.
+/// No method needs other instructions than those that the implementation is for. Memory is touched only where the
+/// method says, at any alignment.
 pub(crate) unsafe trait Vector: Copy {
     /// The number of values.
     const LANES: usize;
@@ -111,8 +111,8 @@ macro_rules! methods {
         $(
             #[inline(always)]
             unsafe fn $name($($parameters)*) $(-> $result)? {
-                // SAFETY: what the trait asks of this method's callers is all that the body needs. The processor has the
-                // instructions; pointers lead to a value or a vector that may be read or written, of any alignment.
+                // SAFETY: what the trait asks of this method's callers is all that the body needs. The processor has
+                // the instructions; pointers lead to what may be read or written, of any alignment.
                 unsafe { $body }
             }
         )*

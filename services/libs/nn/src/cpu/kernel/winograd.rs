@@ -19,8 +19,8 @@ use transform::{Four, N_TAPS, Transform, Two};
 const SKEW: usize = 16;
 /// The most output channels of a group.
 const MAX_WIDTH: usize = 48;
-/// A chunk has a multiple of so many tiles, and no more are multiplied together. Interpreters, for which 16 take too long,
-/// have no vectors that multiply more than 4.
+/// A chunk has a multiple of so many tiles, and no more are multiplied together. Interpreters, for which 16 take too
+/// long, have no vectors that multiply more than 4.
 const GRAIN: usize = if cfg!(miri) { 4 } else { 16 };
 
 /// The outputs of a tile.

@@ -170,9 +170,9 @@ fn check_winograd(
     call.check(&format!("{} {form:?} {height} x {width}, {n_inputs} {n_outputs}", path.as_str()));
 }
 
-/// Images, numbers of outputs and windows of convolutions by matrix products, whose pixels are put into tiles along rows,
-/// columns and whole images, and from image to image. Pairs of blocks and blocks without another, incomplete or not, are
-/// among their inputs and outputs.
+/// Images, numbers of outputs and windows of convolutions by matrix products, whose pixels are put into tiles along
+/// rows, columns and whole images, and from image to image. Pairs of blocks and blocks without another, incomplete or
+/// not, are among their inputs and outputs.
 fn products() -> Vec<([usize; 3], usize, Window)> {
     vec![
         ([16, 8, 33], 16, WINDOW),

@@ -142,9 +142,9 @@ fn loss(logits: &[f64], n_classes: usize) -> f64 {
     rows.map(of_image).sum::<f64>() / (logits.len() / n_classes) as f64
 }
 
-/// How much of a loss an algorithm may lose at the weights of a network, and far from them. Float32 stays as close wherever
-/// it is. So do sums of two bfloat16 at the weights, and on most of the way; but far from them logits are large and almost
-/// cancel in some losses, of which 1.4e-5 is lost in the worst of these cases.
+/// How much of a loss may be lost at the weights of a network, and far from them. Float32 stays as close everywhere. So
+/// do sums of two bfloat16 at the weights; far from them the worst of these cases loses 1.4e-5, and may lose twice as
+/// much. Whether that will do is for those to say who choose this precision.
 fn loss_bounds(algorithm: Algorithm) -> [f64; 2] {
     match algorithm {
         Algorithm::SplitBf16 => [1e-5, 3e-5],

@@ -38,7 +38,7 @@ struct Poisoned {
 }
 
 impl Call<'_> {
-    /// Checks that slices of exactly these lengths are enough, wherever they lie, and that one value less of any is not.
+    /// Checks that slices of exactly these lengths are enough, wherever they lie, and that a value less of any is not.
     pub(super) fn check(&self, case: &str) {
         let inputs = self.drawn();
         let poisoned = |values: &[f32]| [values, &[BEHIND; N_BEHIND]].concat();

@@ -52,8 +52,8 @@ impl Deref for Guarded {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: so many values fit into the inner pages from there on, at a multiple of 4 bytes; pages begin as zeros,
-        // and live as long as this.
+        // SAFETY: so many values fit into the inner pages from there on, at a multiple of 4 bytes; pages begin as
+        // zeros, and live as long as this.
         unsafe { std::slice::from_raw_parts(self.values.as_ptr(), self.len) }
     }
 }
