@@ -39,6 +39,8 @@ enum Task {
     Gallery,
     /// Compute 20 surfaces while every part of a cluster is killed at random
     Chaos,
+    /// Run the portable kernels of the cpu engine in an interpreter that finds what Rust leaves undefined; needs nightly Rust
+    Miri,
     /// Have a cluster at mixed work for half an hour, with kills, and measure what it holds
     Soak,
 }
@@ -110,6 +112,9 @@ const CHAOS: &[&str] = &[
     "RELIEF_CHAOS_SURFACES=20 cargo test --release --locked --workspace --test chaos -- --test-threads=1 --nocapture kills",
 ];
 
+const MIRI: &[&str] =
+    &["cargo +nightly miri test --locked --package relief-nn --lib -- cpu::tests::miri cpu::tests::bounds"];
+
 const SOAK: &[&str] = &[
     "cargo build --release --locked --workspace --bins --tests",
     "cargo test --release --locked --workspace --test chaos -- --ignored --nocapture soak",
@@ -129,6 +134,12 @@ const NEXTEST: Tool = Tool {
     name: "cargo-nextest",
     probe: &["cargo-nextest", "--version"],
     install: "cargo install cargo-nextest --locked",
+};
+
+const NIGHTLY_MIRI: Tool = Tool {
+    name: "Miri of nightly Rust",
+    probe: &["cargo", "+nightly", "miri", "--version"],
+    install: "rustup toolchain install nightly --component miri,rust-src",
 };
 
 const LINT_TOOLS: &[Tool] = &[
@@ -167,6 +178,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::BenchTrajectory => (Vec::new(), BENCH_TRAJECTORY.to_vec()),
         Task::Gallery => (Vec::new(), GALLERY.to_vec()),
         Task::Chaos => (Vec::new(), CHAOS.to_vec()),
+        Task::Miri => (vec![NIGHTLY_MIRI], MIRI.to_vec()),
         Task::Soak => (Vec::new(), SOAK.to_vec()),
     };
     require(&tools)?;
@@ -254,6 +266,7 @@ mod tests {
             BENCH_TRAJECTORY,
             GALLERY,
             CHAOS,
+            MIRI,
             SOAK,
         ]
         .concat()

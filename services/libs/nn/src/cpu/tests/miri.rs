@@ -1,6 +1,5 @@
 //! Few and small networks with all kernels, for an interpreter that finds what Rust leaves undefined. With the bounds
-//! of kernels, of which it checks fewer, it takes some minutes:
-//! `cargo +nightly miri test --package relief-nn --lib -- cpu::tests::miri cpu::tests::bounds`.
+//! of kernels, of which it checks fewer, it takes some minutes: `cargo xtask miri`.
 
 use relief_graph::{Gemm, Op, Pool};
 
