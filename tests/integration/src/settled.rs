@@ -122,8 +122,20 @@ impl Landscape {
     /// # Errors
     /// When the directions do not fit the network.
     pub fn session(&self, directions: &[Arc<Direction>]) -> anyhow::Result<PlaneSession> {
-        let (device, graph, mode) = (&self.device, Arc::clone(&self.graph), BatchNormMode::Frozen);
-        let numerics = self.numerics(mode)?;
+        self.session_in(directions, &self.device, self.numerics(BatchNormMode::Frozen)?)
+    }
+
+    /// The same on another device and in other numerics.
+    ///
+    /// # Errors
+    /// When the directions do not fit the network.
+    pub fn session_in(
+        &self,
+        directions: &[Arc<Direction>],
+        device: &Device,
+        numerics: Numerics,
+    ) -> anyhow::Result<PlaneSession> {
+        let (graph, mode) = (Arc::clone(&self.graph), BatchNormMode::Frozen);
         let plane = ResidentPlane::upload(device, numerics, graph, &self.origin, directions, mode)?;
         let samples = ResidentSamples::upload(device, numerics.engine, &self.samples, None)?;
         Ok(PlaneSession::open(Arc::new(plane), Arc::new(samples), self.batch_size)?)

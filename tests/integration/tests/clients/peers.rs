@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use relief_core::{Direction, DirectionAxis, Normalization, TensorMap, displace};
+use relief_core::{Direction, DirectionAxis, Engine, Normalization, Numerics, Precision, TensorMap, displace};
 use relief_graph::{Graph, InputShape, builtin, initialize};
 use relief_integration_tests::{Landscape, noise, settled, value};
-use relief_nn::{Device, Samples};
+use relief_nn::{CpuPath, Device, PlaneSession, Samples};
 use relief_store::encode_checkpoint;
 use relief_test_support::{CommandLine, Program, Sandbox};
 use tokio::process::Command;
@@ -95,11 +95,22 @@ fn landscape(name: &str) -> anyhow::Result<Landscape> {
     Ok(Landscape { graph, origin, samples, batch_size: 128, device: Device::cpu() })
 }
 
-/// Holds a network at each of the points against ONNX Runtime. Returns the worst differences of loss and logits.
+/// All that computes a network in float32 beside what is best. Plain Rust takes too long for large ones.
+fn others(landscape: &Landscape, plane: &[Arc<Direction>]) -> anyhow::Result<Vec<PlaneSession>> {
+    let f32 = |engine| Numerics { engine, precision: Precision::F32 };
+    let is_small = landscape.graph.n_parameters() < 1 << 20;
+    let paths = CpuPath::all().into_iter().skip(1).filter(|path| is_small || path.as_str() != "portable");
+    let paths = paths.map(|path| (Device::cpu().with_path(path), f32(Engine::Cpu)));
+    let burn = (Device::cpu(), f32(Engine::Burn));
+    paths.chain([burn]).map(|(device, numerics)| landscape.session_in(plane, &device, numerics)).collect()
+}
+
+/// Holds a network at each of the points against ONNX Runtime, and all engines against each other. Returns the worst
+/// differences of losses, of any two, and of logits.
 async fn compare(name: &str, dir: &Path) -> anyhow::Result<(f64, f64, Vec<f64>)> {
     let landscape = landscape(name)?;
     let plane = landscape.plane(13, Normalization::Filter);
-    let session = landscape.session(&plane)?;
+    let (session, others) = (landscape.session(&plane)?, others(&landscape, &plane)?);
     let inputs = dir.join("inputs.f32");
     write_floats(&inputs, landscape.samples.inputs())?;
     let (mut worst_loss, mut worst_logits, mut losses) = (0.0_f64, 0.0_f64, Vec::new());
@@ -117,8 +128,13 @@ async fn compare(name: &str, dir: &Path) -> anyhow::Result<(f64, f64, Vec<f64>)>
         let found = inference.next_span(N_SAMPLES)?.context("no logits")?.logits;
         let here = value(&session, point)?.loss;
         let there = loss(&expected, landscape.samples.targets());
-        ensure!(here.is_finite() && there.is_finite(), "{name} at {point:?}: {here}, there {there}");
-        worst_loss = worst_loss.max((here - there).abs() / there.abs());
+        let mut all = vec![here, there];
+        for other in &others {
+            all.push(value(other, point)?.loss);
+        }
+        ensure!(all.iter().all(|loss| loss.is_finite()), "{name} at {point:?}: {all:?}");
+        let (least, most) = (all.iter().copied().fold(here, f64::min), all.iter().copied().fold(here, f64::max));
+        worst_loss = worst_loss.max((most - least) / there.abs());
         let n_classes = landscape.graph.n_classes();
         worst_logits = worst_logits.max(worst_difference(&found, &expected, n_classes)?);
         losses.push(here);
