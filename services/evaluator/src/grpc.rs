@@ -20,7 +20,7 @@ use relief_api::evaluator::v1::evaluate_tile_response::Event as WireTileEvent;
 use relief_api::evaluator::v1::evaluator_service_server::EvaluatorService;
 use relief_api::inference::v1::{LogitsRows, LogitsSummary};
 use relief_api::{ApiError, ErrorReason, Retry};
-use relief_core::{BatchNormMode, Digest, Numerics, PointValue};
+use relief_core::{BatchNormMode, Digest, Numerics, PointValue, Precision};
 use relief_nn::NumericChoice;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -321,6 +321,9 @@ impl EvaluatorHandler {
         }
         let mut reasons: Vec<String> = passed_over.into_iter().collect();
         if let Some(trial) = self.numerics.trial(request.numerics, numerics) {
+            if trial.short.precision == Precision::Bf16 {
+                return Err(self.numerics.not_good_enough(trial.short, "rounded weights are for previews"));
+            }
             let probing = self.probe(&request, trial, &samples_done);
             let Some(probed) = outlet.wait(&samples_done, probing).await else { return Ok(()) };
             let (is_good, found) = probed?;
